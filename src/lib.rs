@@ -1,1 +1,13 @@
+//! secretfs mounts Kubernetes Secrets, and everything else that a pod mounts as files, exactly as the pod sees them.
+//!
+//! Data flows one way; each layer knows only the one before it and is tested without the next:
+//!
+//! ```text
+//!  API server --watch/get--\                                                        /--> kernel page cache --> programs
+//!                           source --> store --> view, volume rules --> generation --> tree <--> FUSE adapter
+//!  manifests ---inotify----/                            (pure)                       \--> publisher: mkdir, symlink, rename, unlink
+//! ```
 
+pub mod object;
+pub mod source;
+pub mod store;

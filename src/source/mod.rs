@@ -1,0 +1,37 @@
+//! Where objects come from: a cluster's API server or manifests, behind one interface.
+//!
+//! A source pushes what it learns into the [`Store`]; it knows nothing of volumes, directories or the kernel.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+
+use crate::object::{Kind, Namespace, Object, ObjectId};
+use crate::store::Refusal;
+
+/// A set of objects whose names a view shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scope {
+    /// `None` is the whole cluster (or all documents), each namespace a directory.
+    pub namespace: Option<Namespace>,
+    pub kinds: Vec<Kind>,
+    /// kubectl's `-l`, as typed; the API server or [`crate::source::selector`] reads it.
+    pub selector: Option<String>,
+}
+
+/// What a view asks of a source. Both promises are kept until the source is dropped: what has been asked for once is
+/// kept current in the store the source was made with.
+pub trait Source: Send + Sync + 'static {
+    /// Keeps the names of all objects in `scope` current: namespaces by [`Store::set_namespaces`] (cluster scope only),
+    /// objects by [`Store::set_names`] and single changes. Resolves when the first complete listing is in the store.
+    fn list(&self, scope: Scope) -> BoxFuture<'_, Result<(), Refusal>>;
+
+    /// Fetches the object with its values and keeps it current. Resolves when the store knows it, or knows that it is
+    /// not there ([`Refusal::NotFound`]); it goes on following in either case, so that an object made later appears.
+    /// Concurrent calls for one object cost one request. Calling it again for an object that is already followed and
+    /// known costs none.
+    fn follow(&self, id: ObjectId) -> BoxFuture<'_, Result<Arc<Object>, Refusal>>;
+
+    /// What `df` and `status` show: the cluster's context or the manifests' paths; never a credential.
+    fn describe(&self) -> String;
+}

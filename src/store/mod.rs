@@ -1,0 +1,246 @@
+//! What is known now: namespaces, objects and how fresh that knowledge is.
+//!
+//! Sources write, one view reads. Changes are coalesced: for each namespace and object the store remembers only *that*
+//! something changed, in the order of the first change, and the reader then looks at the newest state. However fast a
+//! source is, the queue is never longer than the number of things known, and the last state always arrives.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use tokio::sync::Notify;
+
+use crate::object::{Kind, Meta, Name, Namespace, Object, ObjectId};
+
+/// Why a source cannot give an object or a listing now.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Indicates that the source is sure that there is no such thing.
+    #[error("{what} was not found: check the name, the namespace (-n) and the context")]
+    NotFound { what: String },
+    /// Indicates that the user's rights do not cover the request (HTTP 403).
+    #[error("{what}: access denied: ask for a Role that allows it")]
+    Forbidden { what: String },
+    /// Indicates missing, wrong or expired credentials (HTTP 401).
+    #[error("{what}: the API server does not accept the credentials: log in again or check the kubeconfig")]
+    Unauthorized { what: String },
+    /// Indicates that no answer came before the deadline.
+    #[error("{what}: no answer from {from} within the deadline: check the network, or raise --timeout")]
+    TimedOut { what: String, from: String },
+    /// Indicates that the API server could not be asked or did not answer properly.
+    #[error("{what}: {why}")]
+    Unavailable { what: String, why: String },
+}
+
+/// What is known of one object.
+#[derive(Clone, Debug)]
+pub enum Known {
+    /// It exists; nobody has asked for its values.
+    Named(Meta),
+    /// It exists and its values are here.
+    Loaded(Arc<Object>),
+}
+
+impl Known {
+    pub fn meta(&self) -> &Meta {
+        match self {
+            Known::Named(meta) => meta,
+            Known::Loaded(object) => &object.meta,
+        }
+    }
+}
+
+/// Something whose state differs from what the reader saw last.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Change {
+    Namespace(Namespace),
+    Object(ObjectId),
+}
+
+#[derive(Default)]
+struct Inner {
+    namespaces: BTreeSet<Namespace>,
+    /// By directory of a view: one map for each namespace and kind that has objects.
+    objects: BTreeMap<(Namespace, Kind), BTreeMap<Name, Known>>,
+    queue: VecDeque<Change>,
+    queued: HashSet<Change>,
+}
+
+impl Inner {
+    fn mark(&mut self, change: Change) {
+        if self.queued.insert(change.clone()) {
+            self.queue.push_back(change);
+        }
+    }
+
+    fn get(&self, id: &ObjectId) -> Option<&Known> {
+        self.objects.get(&(id.namespace.clone(), id.kind))?.get(&id.name)
+    }
+
+    fn insert(&mut self, known: Known) {
+        let id = known.meta().id.clone();
+        self.objects.entry((id.namespace.clone(), id.kind)).or_default().insert(id.name.clone(), known);
+        self.mark(Change::Object(id));
+    }
+
+    fn remove(&mut self, id: &ObjectId) {
+        let place = (id.namespace.clone(), id.kind);
+        let Some(names) = self.objects.get_mut(&place) else { return };
+        let removed = names.remove(&id.name).is_some();
+        if names.is_empty() {
+            self.objects.remove(&place);
+        }
+        if removed {
+            self.mark(Change::Object(id.clone()));
+        }
+    }
+
+    /// The ids of all objects in the directories that `wanted` picks.
+    fn ids(&self, wanted: impl Fn(&Namespace, Kind) -> bool) -> Vec<ObjectId> {
+        let directories = self.objects.iter().filter(|((namespace, kind), _)| wanted(namespace, *kind));
+        directories
+            .flat_map(|((namespace, kind), names)| {
+                names.keys().map(|name| ObjectId { namespace: namespace.clone(), kind: *kind, name: name.clone() })
+            })
+            .collect()
+    }
+}
+
+/// See the module's documentation.
+#[derive(Default)]
+pub struct Store {
+    inner: Mutex<Inner>,
+    changed: Notify,
+}
+
+impl Store {
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // A panic while the lock is held cannot leave the maps half changed: every write below is one map operation.
+        self.inner.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn update<R>(&self, change: impl FnOnce(&mut Inner) -> R) -> R {
+        let (result, any) = {
+            let mut inner = self.lock();
+            let result = change(&mut inner);
+            (result, !inner.queue.is_empty())
+        };
+        if any {
+            self.changed.notify_one();
+        }
+        result
+    }
+
+    /// Takes a complete list of namespaces; those that are not in it are gone, with all their objects.
+    pub fn set_namespaces(&self, all: impl IntoIterator<Item = Namespace>) {
+        let all: BTreeSet<Namespace> = all.into_iter().collect();
+        self.update(|inner| {
+            let gone: Vec<_> = inner.namespaces.difference(&all).cloned().collect();
+            let new: Vec<_> = all.difference(&inner.namespaces).cloned().collect();
+            gone.into_iter().for_each(|namespace| drop_namespace(inner, &namespace));
+            for namespace in new {
+                inner.namespaces.insert(namespace.clone());
+                inner.mark(Change::Namespace(namespace));
+            }
+        });
+    }
+
+    /// Takes notice of one namespace.
+    pub fn add_namespace(&self, namespace: Namespace) {
+        self.update(|inner| {
+            if inner.namespaces.insert(namespace.clone()) {
+                inner.mark(Change::Namespace(namespace));
+            }
+        });
+    }
+
+    /// Forgets a namespace and its objects.
+    pub fn remove_namespace(&self, namespace: &Namespace) {
+        self.update(|inner| drop_namespace(inner, namespace));
+    }
+
+    /// Takes a complete list of the objects of one kind, in one namespace or in all; those that are not in it are gone.
+    /// Values that are here stay as long as uid and version are the listed ones.
+    pub fn set_names(&self, kind: Kind, namespace: Option<&Namespace>, all: impl IntoIterator<Item = Meta>) {
+        let all: BTreeMap<ObjectId, Meta> = all.into_iter().map(|meta| (meta.id.clone(), meta)).collect();
+        self.update(|inner| {
+            let mut gone = inner.ids(|ns, k| k == kind && namespace.is_none_or(|wanted| wanted == ns));
+            gone.retain(|id| !all.contains_key(id));
+            gone.iter().for_each(|id| inner.remove(id));
+            all.into_values().for_each(|meta| put_name(inner, meta));
+        });
+    }
+
+    /// Takes notice that an object exists in this version. An object whose values are here in another version keeps
+    /// them until the source has the new ones ([`Store::put`]): content is replaced, never withdrawn meanwhile.
+    pub fn put_name(&self, meta: Meta) {
+        self.update(|inner| put_name(inner, meta));
+    }
+
+    /// Takes an object with its values.
+    pub fn put(&self, object: Object) -> Arc<Object> {
+        let object = Arc::new(object);
+        self.update(|inner| inner.insert(Known::Loaded(object.clone())));
+        object
+    }
+
+    /// Forgets an object that its source is sure is gone.
+    pub fn remove(&self, id: &ObjectId) {
+        self.update(|inner| inner.remove(id));
+    }
+
+    /// The newest knowledge of one object; `None` if there is no such object, as far as is known.
+    pub fn get(&self, id: &ObjectId) -> Option<Known> {
+        self.lock().get(id).cloned()
+    }
+
+    pub fn has_namespace(&self, namespace: &Namespace) -> bool {
+        self.lock().namespaces.contains(namespace)
+    }
+
+    pub fn namespaces(&self) -> Vec<Namespace> {
+        self.lock().namespaces.iter().cloned().collect()
+    }
+
+    /// The names of one kind in one namespace, in order.
+    pub fn names(&self, kind: Kind, namespace: &Namespace) -> Vec<Name> {
+        let inner = self.lock();
+        inner.objects.get(&(namespace.clone(), kind)).into_iter().flat_map(|names| names.keys().cloned()).collect()
+    }
+
+    /// Waits for the next change and takes it off the queue. There is one reader.
+    pub async fn next_change(&self) -> Change {
+        loop {
+            if let Some(change) = self.take_change() {
+                return change;
+            }
+            self.changed.notified().await;
+        }
+    }
+
+    /// Takes the next change if there is one.
+    pub fn take_change(&self) -> Option<Change> {
+        let mut inner = self.lock();
+        let change = inner.queue.pop_front()?;
+        inner.queued.remove(&change);
+        Some(change)
+    }
+}
+
+fn put_name(inner: &mut Inner, meta: Meta) {
+    match inner.get(&meta.id) {
+        Some(Known::Named(old)) if *old == meta => {}
+        Some(Known::Loaded(_)) => {}
+        _ => inner.insert(Known::Named(meta)),
+    }
+}
+
+fn drop_namespace(inner: &mut Inner, namespace: &Namespace) {
+    inner.ids(|ns, _| ns == namespace).iter().for_each(|id| inner.remove(id));
+    if inner.namespaces.remove(namespace) {
+        inner.mark(Change::Namespace(namespace.clone()));
+    }
+}
