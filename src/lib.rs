@@ -8,6 +8,11 @@
 //!  manifests ---inotify----/                            (pure)                       \--> publisher: mkdir, symlink, rename, unlink
 //! ```
 
+pub mod fuse;
 pub mod object;
+pub mod publisher;
 pub mod source;
 pub mod store;
+pub mod tree;
+pub mod view;
+pub mod volume;
