@@ -65,3 +65,23 @@ impl From<crate::store::Refusal> for Failure {
         Failure::new(code, refusal.to_string())
     }
 }
+
+impl From<crate::mount::MountError> for Failure {
+    fn from(error: crate::mount::MountError) -> Self {
+        use crate::mount::MountError::*;
+        let code = match error {
+            FuseMissing { .. }
+            | FuseDenied { .. }
+            | HelperMissing { .. }
+            | HelperPowerless { .. }
+            | NamespacesOff { .. }
+            | NamespacesConfined
+            | NamespaceDenied { .. }
+            | HasThreads { .. }
+            | Table { .. } => Code::NoFuse,
+            AllowOtherUnchecked => Code::Usage,
+            _ => Code::MountPoint,
+        };
+        Failure::new(code, error.to_string())
+    }
+}

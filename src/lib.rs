@@ -8,7 +8,12 @@
 //!  manifests ---inotify----/                            (pure)                       \--> publisher: mkdir, symlink, rename, unlink
 //! ```
 
+pub mod cli;
+pub mod daemon;
+pub mod exit;
 pub mod fuse;
+pub mod memory;
+pub mod mount;
 pub mod object;
 pub mod publisher;
 pub mod source;

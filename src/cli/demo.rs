@@ -11,17 +11,18 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify;
+use rustix::mount::MountFlags;
 
-use super::mount::runtime;
+use super::mount::{harden, runtime};
 use crate::daemon::{Plan, Ready, in_thread, log, serve};
 use crate::exit::{Code, Failure};
+use crate::mount;
 use crate::object::Namespace;
 use crate::source::Source;
 use crate::source::manifests::{Input, Manifests};
 use crate::store::Store;
 use crate::view::{Options, Shape, View};
 use crate::volume::{Layout, Owner, Ownership};
-use crate::{memory, mount};
 
 /// Show all of it in two seconds: no cluster, no root, no fuse package, nothing left behind.
 #[derive(clap::Args, Debug)]
@@ -36,9 +37,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub fn run(_args: &Args) -> Result<u8, Failure> {
     let log = log::start(log::Level::Warn);
     let home = Home::make()?;
-    mount::enter_private()?;
+    mount::private::enter(mount::private::Map::caller())?;
     home.cover()?;
-    memory::harden();
+    harden();
     let screen = Screen { colour: std::io::stdout().is_terminal() };
     let mut outcome = Ok(());
     runtime()?.block_on(async {
@@ -70,6 +71,7 @@ async fn plan(home: &Home) -> Result<Plan, Failure> {
         source: "secretfs:demo".into(),
         allow_other: false,
         default_permissions: true,
+        allow_nonempty: false,
         method: None,
     };
     Ok(Plan { request, view, source, store, name: "*".into() })
@@ -88,7 +90,9 @@ impl Home {
     /// Lays a tmpfs over it and puts the manifests and the mount point there.
     fn cover(&self) -> Result<(), Failure> {
         let at = |error: std::io::Error| failed("cannot prepare the demo", &self.0, error);
-        mount::tmpfs(&self.0)?;
+        let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+        rustix::mount::mount("tmpfs", &self.0, "tmpfs", flags, c"mode=0700,size=1m")
+            .map_err(|errno| at(errno.into()))?;
         std::fs::write(self.manifest(), MANIFESTS).map_err(at)?;
         std::fs::create_dir(self.view()).map_err(at)
     }

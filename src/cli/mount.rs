@@ -12,15 +12,18 @@ use super::source::{self, Opened};
 use super::source_arg::SourceArg;
 use crate::daemon::{Plan, Ready, Side, Signal, fork, in_thread, log, serve, signalled};
 use crate::exit::{Code, Failure};
-use crate::{memory, mount};
+use crate::mount::Method;
 use crate::view::{Options, Shape, View};
 use crate::volume::{Layout, Owner, Ownership};
+use crate::{memory, mount};
 
 /// Mount a Secret, a ConfigMap, a namespace or a cluster.
 ///
 /// Returns when the mount is usable and serves on in the background.
 #[derive(clap::Args, Debug)]
-#[command(after_help = "\
+#[command(
+    override_usage = "secretfs mount [OPTIONS] [SOURCE] DIR\n       secretfs mount --private [OPTIONS] [SOURCE] DIR -- COMMAND...",
+    after_help = "\
 SOURCE is one of
   (nothing)              the whole cluster, or all manifests: DIR/NAMESPACE/NAME/KEY
   ns/NAME                one namespace: DIR/NAME/KEY
@@ -33,10 +36,11 @@ Examples:
   secretfs mount -f deploy/ -f extra.yaml ./all
   helm template . | secretfs mount -f - secret/web-tls ./tls
   secretfs mount --kinds secrets,configmaps --context prod ./prod
-  secretfs mount --private secret/mysecret ./mysec -- ./program --config ./mysec/config.yaml")]
+  secretfs mount --private secret/mysecret ./mysec -- ./program --config ./mysec/config.yaml"
+)]
 pub struct Args {
-    /// [SOURCE] DIR
-    #[arg(value_names = ["SOURCE", "DIR"], num_args = 1..=2, required = true)]
+    /// What to mount (see below), and the directory to mount it at, which must exist and be empty
+    #[arg(value_name = "[SOURCE] DIR", num_args = 1..=2, required = true)]
     operands: Vec<OsString>,
 
     #[command(flatten)]
@@ -64,6 +68,9 @@ pub struct Args {
     /// Let other users in, as far as owners and modes allow (implied by --uid and --gid when root mounts)
     #[arg(long, help_heading = "How it is mounted")]
     allow_other: bool,
+    /// Mount over a directory that is not empty
+    #[arg(long, help_heading = "How it is mounted")]
+    nonempty: bool,
     /// Stay in the foreground and log to standard error
     #[arg(long, help_heading = "How it is mounted")]
     foreground: bool,
@@ -140,8 +147,8 @@ fn operands(operands: &[OsString]) -> Result<(SourceArg, PathBuf), Failure> {
         [dir] => Ok((SourceArg::Cluster, dir.into())),
         [source, dir] => {
             let text = source.to_str().ok_or_else(|| Failure::new(Code::Usage, "SOURCE is not valid UTF-8"))?;
-            let source = SourceArg::parse_without_key(text)
-                .map_err(|error| Failure::new(Code::Usage, error.to_string()))?;
+            let source =
+                SourceArg::parse_without_key(text).map_err(|error| Failure::new(Code::Usage, error.to_string()))?;
             Ok((source, dir.into()))
         }
         _ => Err(Failure::new(Code::Usage, "give [SOURCE] DIR")),
@@ -150,12 +157,21 @@ fn operands(operands: &[OsString]) -> Result<(SourceArg, PathBuf), Failure> {
 
 fn serve_here(args: &Args, source: &SourceArg, dir: PathBuf, ready: &mut Ready) -> Result<(), Failure> {
     let log = log::start(args.level());
-    memory::harden();
+    harden();
     runtime()?.block_on(async {
         let plan = plan(args, source, dir).await?;
-        let told_to_end = async { drop(signalled().await) };
+        let told_to_end = async {
+            signalled().await;
+        };
         serve(plan, ready, &log, told_to_end).await
     })
+}
+
+/// Keeps values out of core files. A host that forbids even that is worth a word, not a refusal.
+pub fn harden() {
+    if let Err(error) = memory::harden() {
+        tracing::warn!("core dumps of this process cannot be switched off: {error}");
+    }
 }
 
 /// One thread: all waiting is asynchronous, and what blocks (the kernel's requests, the publisher) has its own threads.
@@ -167,26 +183,42 @@ pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 }
 
 async fn plan(args: &Args, source: &SourceArg, dir: PathBuf) -> Result<Plan, Failure> {
-    let Opened { source: opened, store, namespace } = source::open(&args.source).await?;
-    let shape = source::shape(source, &args.source, &namespace);
-    let name = describe(&shape);
-    let request = mount::Request {
+    let mut request = mount::Request {
         target: dir,
-        source: format!("secretfs:{name}"),
+        source: String::new(),
         allow_other: args.allow_other || (args.uid.or(args.gid).is_some() && rustix::process::geteuid().is_root()),
         default_permissions: true,
+        allow_nonempty: args.nonempty,
         method: args.mount_with.map(Into::into),
     };
     // A mount point that cannot be used is said before anything is fetched.
-    mount::check(&request)?;
-    let options = Options {
-        layout: args.layout.into(),
-        ownership: args.ownership(),
-        // The source's own deadline comes first; this one is for a source that breaks its promise.
-        patience: args.source.timeout * 2,
-    };
+    let method = usable(&request)?;
+    let mut ownership = args.ownership();
+    if method == Method::Fusermount && !request.allow_other && ownership.hinders(rustix::process::geteuid().as_raw()) {
+        // Nobody but the mounting user gets in, so the kernel need not check modes; if it did, it would keep our own
+        // publisher, which has that user's rights and no more, from changing directories that are not this user's.
+        request.default_permissions = false;
+        ownership.without_sticky = true;
+    }
+    let Opened { source: opened, store, namespace } = source::open(&args.source).await?;
+    let shape = source::shape(source, &args.source, &namespace);
+    let name = describe(&shape);
+    request.source = format!("secretfs:{name}");
+    // The source's own deadline comes first; this one is for a source that breaks its promise.
+    let options = Options { layout: args.layout.into(), ownership, patience: args.source.timeout * 2 };
     let view = View::new(shape, options, store.clone(), opened.clone());
     Ok(Plan { request, view, source: opened, store, name })
+}
+
+/// Checks the mount point; a dead mount of ours is cleared away first.
+fn usable(request: &mount::Request) -> Result<Method, Failure> {
+    match mount::check(request) {
+        Err(mount::MountError::Dead { path, fs_type }) if fs_type == mount::FS_TYPE => {
+            mount::target::clear_dead(&path)?;
+            Ok(mount::check(request)?)
+        }
+        checked => Ok(checked?),
+    }
 }
 
 /// SOURCE in the fstab form.
@@ -208,23 +240,37 @@ impl Args {
         }
     }
 
+    /// Who we are in a namespace of our own: ourselves, or root where root's files are asked for, because no third
+    /// user can be shown there.
+    fn inside(&self) -> mount::private::Map {
+        match self.owner {
+            OwnerArg::Me => mount::private::Map::caller(),
+            OwnerArg::Kubelet => mount::private::Map { uid: 0, gid: 0 },
+        }
+    }
+
     fn ownership(&self) -> Ownership {
         let owner = match self.owner {
-            OwnerArg::Me => Owner::Me {
-                uid: rustix::process::geteuid().as_raw(),
-                gid: rustix::process::getegid().as_raw(),
-            },
+            OwnerArg::Me => {
+                Owner::Me { uid: rustix::process::geteuid().as_raw(), gid: rustix::process::getegid().as_raw() }
+            }
             OwnerArg::Kubelet => Owner::Kubelet,
         };
-        Ownership { uid: self.uid, gid: self.gid, file_mode: self.mode, dir_mode: self.dir_mode, ..Ownership::of(owner) }
+        Ownership {
+            uid: self.uid,
+            gid: self.gid,
+            file_mode: self.mode,
+            dir_mode: self.dir_mode,
+            ..Ownership::of(owner)
+        }
     }
 }
 
 /// Mounts in a namespace of our own and runs the command in it.
 fn private(args: &Args, source: &SourceArg, dir: PathBuf) -> Result<u8, Failure> {
-    mount::enter_private()?;
+    mount::private::enter(args.inside())?;
     let log = log::start(args.level());
-    memory::harden();
+    harden();
     let mut outcome = Ok(0);
     runtime()?.block_on(async {
         let plan = plan(args, source, dir).await?;
@@ -275,12 +321,12 @@ impl From<LayoutArg> for Layout {
     }
 }
 
-impl From<MethodArg> for mount::Method {
+impl From<MethodArg> for Method {
     fn from(method: MethodArg) -> Self {
         match method {
-            MethodArg::NewApi => mount::Method::NewApi,
-            MethodArg::Classic => mount::Method::Classic,
-            MethodArg::Fusermount => mount::Method::Fusermount,
+            MethodArg::NewApi => Method::NewApi,
+            MethodArg::Classic => Method::Classic,
+            MethodArg::Fusermount => Method::Fusermount,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::args::SourceArgs;
-use super::mount::runtime;
+use super::mount::{harden, runtime};
 use super::source::{self, Opened};
 use super::source_arg::SourceArg;
 use crate::exit::{Code, Failure};
@@ -92,7 +92,9 @@ pub fn ls(args: &LsArgs) -> Result<u8, Failure> {
         Ok(match &source {
             SourceArg::Namespace(_) => {
                 let several = source::kinds(&args.source).len() > 1;
-                let line = |id: &ObjectId| if several { format!("{}/{}", id.kind.plural(), id.name) } else { id.name.to_string() };
+                let line = |id: &ObjectId| {
+                    if several { format!("{}/{}", id.kind.plural(), id.name) } else { id.name.to_string() }
+                };
                 names.iter().flat_map(|(_, ids)| ids.iter().map(line)).collect()
             }
             _ => names.iter().map(|(namespace, _)| namespace.to_string()).collect(),
@@ -118,11 +120,14 @@ pub fn tree(args: &TreeArgs) -> Result<u8, Failure> {
         let names = names(&opened, &source, &args.source).await?;
         let several = source::kinds(&args.source).len() > 1;
         let namespaces = names.into_iter().map(|(namespace, ids)| {
-            let below = if several { by_kind(&ids) } else { branches(ids.iter().map(|id| (id.name.to_string(), Vec::new()))) };
+            let below =
+                if several { by_kind(&ids) } else { branches(ids.iter().map(|id| (id.name.to_string(), Vec::new()))) };
             (namespace.to_string(), below)
         });
         Ok(match &source {
-            SourceArg::Namespace(_) => namespaces.flat_map(|(namespace, below)| [vec![namespace], below].concat()).collect(),
+            SourceArg::Namespace(_) => {
+                namespaces.flat_map(|(namespace, below)| [vec![namespace], below].concat()).collect()
+            }
             _ => [vec![opened.source.describe()], branches(namespaces)].concat(),
         })
     })?;
@@ -159,7 +164,7 @@ fn parse(operand: Option<&str>) -> Result<SourceArg, Failure> {
 
 fn with_source<T>(args: &SourceArgs, work: impl AsyncFnOnce(Opened) -> Result<T, Failure>) -> Result<T, Failure> {
     crate::daemon::log::start(crate::daemon::log::Level::Warn);
-    crate::memory::harden();
+    harden();
     runtime()?.block_on(async { work(source::open(args).await?).await })
 }
 
@@ -169,7 +174,11 @@ async fn object(opened: &Opened, source: &SourceArg) -> Result<std::sync::Arc<Ob
 }
 
 /// The ids in scope by namespace; namespaces without objects are listed too where all are asked for.
-async fn names(opened: &Opened, source: &SourceArg, args: &SourceArgs) -> Result<Vec<(Namespace, Vec<ObjectId>)>, Failure> {
+async fn names(
+    opened: &Opened,
+    source: &SourceArg,
+    args: &SourceArgs,
+) -> Result<Vec<(Namespace, Vec<ObjectId>)>, Failure> {
     let namespace = match source {
         SourceArg::Namespace(namespace) => Some(namespace.clone()),
         _ => None,
@@ -183,7 +192,13 @@ async fn names(opened: &Opened, source: &SourceArg, args: &SourceArgs) -> Result
         let all = kinds.iter().flat_map(|kind| of_kind(*kind));
         all.map(|(kind, name)| ObjectId { namespace: namespace.clone(), kind, name }).collect()
     };
-    Ok(namespaces.into_iter().map(|namespace| { let ids = ids_in(&namespace); (namespace, ids) }).collect())
+    Ok(namespaces
+        .into_iter()
+        .map(|namespace| {
+            let ids = ids_in(&namespace);
+            (namespace, ids)
+        })
+        .collect())
 }
 
 fn no_key(object: &Object, source: &SourceArg) -> Failure {

@@ -55,9 +55,7 @@ fn input(path: &Path) -> Result<Input, Failure> {
     match std::fs::metadata(path) {
         Ok(found) if found.is_dir() => Ok(Input::Dir(path.to_owned())),
         Ok(_) => Ok(Input::File(path.to_owned())),
-        Err(error) => {
-            Err(Failure::new(Code::Input, format!("{}: cannot be read: {error}: check -f", path.display())))
-        }
+        Err(error) => Err(Failure::new(Code::Input, format!("{}: cannot be read: {error}: check -f", path.display()))),
     }
 }
 

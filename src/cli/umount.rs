@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::exit::Failure;
-use crate::mount;
+use crate::mount::{target, unmount};
 
 /// End a mount and its daemon. Plain `umount DIR` and `fusermount3 -u DIR` do the same.
 #[derive(clap::Args, Debug)]
@@ -22,17 +22,17 @@ pub struct Args {
 /// Runs the verb.
 pub fn run(args: &Args) -> Result<u8, Failure> {
     if args.stale {
-        for dir in mount::stale_mounts()? {
-            mount::unmount_lazy(&dir)?;
-            println!("cleared {}", dir.display());
+        for entry in unmount::stale_mounts()? {
+            target::clear_dead(&entry.mount_point)?;
+            println!("cleared {}", entry.mount_point.display());
         }
         return Ok(0);
     }
     for dir in &args.dirs {
         if args.lazy {
-            mount::unmount_lazy(dir)?;
+            unmount::unmount_lazy(dir)?;
         } else {
-            mount::unmount(dir)?;
+            unmount::unmount(dir)?;
         }
     }
     Ok(0)

@@ -11,7 +11,7 @@
 use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
 
 use fuser::{
@@ -25,20 +25,16 @@ use super::Counts;
 use crate::tree::{Error, Ino, Listed, Miss, NodeKind, Stat, Tree};
 
 /// What depends on how the mount was made.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Policy {
-    /// How long the kernel may keep names and attributes. A year where a publisher keeps the kernel right; a second
-    /// where nobody can (a mount of somebody else's that we cannot reach by path).
-    pub ttl: Duration,
     /// Mounted for others too, with `default_permissions`: then the mount may be id-mapped (pods with user namespaces).
     pub id_mapped: bool,
 }
 
-impl Policy {
-    /// Far below what the kernel clamps, far above what anybody waits for.
-    pub const LONG: Duration = Duration::from_secs(365 * 24 * 3600);
-    pub const SHORT: Duration = Duration::from_secs(1);
-}
+/// How long the kernel may keep names and attributes: far below what it clamps, far above what anybody waits for.
+const LONG: Duration = Duration::from_secs(365 * 24 * 3600);
+/// The same where no publisher keeps the kernel right.
+const SHORT: Duration = Duration::from_secs(1);
 
 /// State that the adapter's threads and the session share.
 pub(super) struct Shared {
@@ -50,6 +46,8 @@ pub(super) struct Shared {
     /// A name nobody else can guess. The publisher looks it up, and whoever asks for it is the publisher: its id may
     /// be another one in the pid namespace of whoever mounted.
     pub(super) probe: String,
+    /// Set where no publisher can reach the mount.
+    pub(super) forgetful: AtomicBool,
 }
 
 /// See the module's documentation.
@@ -116,6 +114,10 @@ fn absent() -> FileAttr {
 }
 
 impl Shared {
+    fn ttl(&self) -> Duration {
+        if self.forgetful.load(Ordering::Relaxed) { SHORT } else { LONG }
+    }
+
     fn is_publisher(&self, request: &Request) -> bool {
         // 0 means a caller outside of the mount's pid namespace: nobody we know.
         request.pid() != 0 && request.pid() == self.publisher.load(Ordering::Acquire)
@@ -124,8 +126,8 @@ impl Shared {
     /// Answers a LOOKUP, later if the content has to be fetched first. The kernel's thread is never held.
     fn lookup(self: &Arc<Self>, parent: Ino, name: &OsStr, reply: ReplyEntry) {
         match self.tree.lookup(parent, name) {
-            Ok(Some(stat)) => reply.entry(&self.policy.ttl, &file_attr(&stat), GENERATION),
-            Ok(None) => reply.entry(&self.policy.ttl, &absent(), GENERATION),
+            Ok(Some(stat)) => reply.entry(&self.ttl(), &file_attr(&stat), GENERATION),
+            Ok(None) => reply.entry(&self.ttl(), &absent(), GENERATION),
             Err(Miss::Error(error)) => reply.error(errno(error)),
             Err(Miss::Pending(demand)) => {
                 let (shared, name) = (self.clone(), name.to_owned());
@@ -155,7 +157,7 @@ impl Shared {
     }
 
     fn readdirplus(self: &Arc<Self>, dir: Ino, cookie: u64, mut reply: ReplyDirectoryPlus) {
-        let ttl = self.policy.ttl;
+        let ttl = self.ttl();
         let listed = self.tree.readdir(dir, cookie, true, |listed: &Listed| {
             let attr = file_attr(&listed.stat);
             !reply.add(attr.ino, listed.cookie, &*listed.name, &ttl, &attr, GENERATION)
@@ -186,7 +188,7 @@ impl Shared {
 
     fn made(&self, made: Result<Stat, Error>, reply: ReplyEntry) {
         match made {
-            Ok(stat) => reply.entry(&self.policy.ttl, &file_attr(&stat), GENERATION),
+            Ok(stat) => reply.entry(&self.ttl(), &file_attr(&stat), GENERATION),
             Err(error) => reply.error(errno(error)),
         }
     }
@@ -235,7 +237,7 @@ impl Filesystem for Adapter {
     fn getattr(&self, _request: &Request, node: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
         self.0.counts.getattr.up();
         match self.0.tree.getattr(ino(node)) {
-            Ok(stat) => reply.attr(&self.0.policy.ttl, &file_attr(&stat)),
+            Ok(stat) => reply.attr(&self.0.ttl(), &file_attr(&stat)),
             Err(error) => reply.error(errno(error)),
         }
     }
@@ -435,7 +437,7 @@ impl Filesystem for Adapter {
             return reply.error(Errno::EROFS);
         }
         match self.0.tree.touch(ino(node)) {
-            Ok(stat) => reply.attr(&self.0.policy.ttl, &file_attr(&stat)),
+            Ok(stat) => reply.attr(&self.0.ttl(), &file_attr(&stat)),
             Err(error) => reply.error(errno(error)),
         }
     }

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use fuser::{INodeNo, Notifier, SessionACL};
 
@@ -47,6 +47,7 @@ impl Session {
             policy,
             publisher: AtomicU32::new(0),
             probe: random_name()?,
+            forgetful: AtomicBool::new(false),
         });
         let mut config = fuser::Config::default();
         config.n_threads = Some(THREADS);
@@ -63,6 +64,11 @@ impl Session {
 
     pub fn counts(&self) -> Arc<Counts> {
         self.shared.counts.clone()
+    }
+
+    /// From now on the kernel may keep names and attributes for a second only: nobody can tell it of updates.
+    pub fn keep_nothing_long(&self) {
+        self.shared.forgetful.store(true, Ordering::Relaxed);
     }
 
     /// The name by which the publisher makes itself known: it looks it up once in the root directory.

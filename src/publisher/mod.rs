@@ -16,3 +16,6 @@ mod thread;
 
 pub use steps::{Content, Supplied, carry_out};
 pub use thread::{Place, Publisher, StartError};
+
+#[cfg(test)]
+mod tests;

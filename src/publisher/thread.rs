@@ -31,17 +31,19 @@ pub enum StartError {
     Reach(#[source] io::Error),
 }
 
+/// The steps that were not done and, if there are any, why.
+type Left = (Vec<Step>, Option<io::Error>);
+
 struct Job {
     path: String,
     steps: Vec<Step>,
-    /// Gets the steps that were not done, and why.
-    left: oneshot::Sender<(Vec<Step>, Option<io::Error>)>,
+    left: oneshot::Sender<Left>,
 }
 
 /// A handle on the thread. Dropping it ends the thread after the jobs that it has.
 pub struct Publisher {
     jobs: Option<mpsc::Sender<Job>>,
-    thread: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 enum Root {
@@ -57,6 +59,7 @@ impl Publisher {
             Place::Path { path, device } => Root::Path { path: path.clone(), device: *device },
         };
         let (jobs, inbox) = mpsc::channel();
+        let (results, outbox) = mpsc::channel();
         let (ready, started) = mpsc::channel();
         let thread = std::thread::Builder::new()
             .name("publisher".into())
@@ -69,11 +72,16 @@ impl Publisher {
                     return drop(ready.send(Err(StartError::Reach(error))));
                 }
                 let _ = ready.send(Ok(()));
-                work(&root, &inbox, &*content);
+                work(&root, &inbox, &results, &*content);
             })
             .map_err(StartError::Isolate)?;
+        // Waking a task takes a descriptor (tokio's eventfd), which the publisher does not have.
+        let relay = std::thread::Builder::new()
+            .name("publisher-relay".into())
+            .spawn(move || outbox.into_iter().for_each(|(to, left): Done| drop(to.send(left))))
+            .map_err(StartError::Isolate)?;
         match started.recv() {
-            Ok(Ok(())) => Ok(Publisher { jobs: Some(jobs), thread: Some(thread) }),
+            Ok(Ok(())) => Ok(Publisher { jobs: Some(jobs), threads: vec![thread, relay] }),
             Ok(Err(error)) => Err(error),
             Err(_) => Err(StartError::Isolate(io::ErrorKind::BrokenPipe.into())),
         }
@@ -96,14 +104,17 @@ impl Publisher {
 impl Drop for Publisher {
     fn drop(&mut self) {
         self.jobs = None;
-        if let Some(thread) = self.thread.take() {
+        for thread in self.threads.drain(..) {
             // Every call it makes is answered by threads that never block, or fails once the connection is gone.
             let _ = thread.join();
         }
     }
 }
 
-fn work(root: &IsolatedRoot, inbox: &mpsc::Receiver<Job>, content: &dyn Content) {
+/// A finished job on its way to who waits for it.
+type Done = (oneshot::Sender<Left>, Left);
+
+fn work(root: &IsolatedRoot, inbox: &mpsc::Receiver<Job>, results: &mpsc::Sender<Done>, content: &dyn Content) {
     while let Ok(Job { path, mut steps, left }) = inbox.recv() {
         let mut done = 0;
         let outcome = root.open(&path).and_then(|dir| {
@@ -114,7 +125,7 @@ fn work(root: &IsolatedRoot, inbox: &mpsc::Receiver<Job>, content: &dyn Content)
             Ok(())
         });
         steps.drain(..done);
-        let _ = left.send((steps, outcome.err()));
+        let _ = results.send((left, (steps, outcome.err())));
     }
 }
 

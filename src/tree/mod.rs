@@ -22,7 +22,7 @@ mod table;
 
 pub use node::{Ino, NodeKind, Stat};
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::ffi::OsStr;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -119,8 +119,9 @@ type OnDemand = Box<dyn Fn(Demand) + Send + Sync>;
 
 struct State {
     table: Table,
-    /// Nodes that wait for the publisher's system call to ask for them.
-    staged: HashMap<(Ino, Arc<str>), NewNode>,
+    /// Nodes that wait for the publisher's system call to ask for them, by place. One update may use a temporary name
+    /// several times: they are taken in order.
+    staged: HashMap<(Ino, Arc<str>), VecDeque<NewNode>>,
     waiters: HashMap<Demand, Vec<Waiter>>,
     /// Whether there is a publisher: else every update is applied directly.
     published: bool,
@@ -247,10 +248,11 @@ impl Tree {
         let name: Arc<str> = name.to_str().ok_or(Error::ReadOnly)?.into();
         let mut state = self.lock();
         let place = (parent, name.clone());
-        if !state.staged.get(&place).is_some_and(fits) {
+        let waiting = state.staged.get_mut(&place).ok_or(Error::ReadOnly)?;
+        if !waiting.front().is_some_and(fits) {
             return Err(Error::ReadOnly);
         }
-        let node = state.staged.remove(&place).ok_or(Error::ReadOnly)?;
+        let node = waiting.pop_front().ok_or(Error::ReadOnly)?;
         let ino = state.table.add(parent, name, node)?;
         state.table.count_lookup(ino);
         state.table.stat(ino)
@@ -299,7 +301,7 @@ impl Tree {
         let path = state.table.path(dir)?;
         for step in &steps {
             if let Step::Mkdir { name, node } | Step::Mkfile { name, node } | Step::Symlink { name, node } = step {
-                state.staged.insert((dir, name.clone()), node.clone());
+                state.staged.entry((dir, name.clone())).or_default().push_back(node.clone());
             }
         }
         Ok(Outcome::Publish { path, steps })

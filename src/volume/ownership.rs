@@ -38,6 +38,12 @@ impl Ownership {
         Ownership { owner, uid: None, gid: None, file_mode: None, dir_mode: None, without_sticky: false }
     }
 
+    /// Whether the kernel, if it checks modes, would keep `uid` without privileges from changing the directories.
+    pub fn hinders(&self, uid: u32) -> bool {
+        let dir = self.dir(0o755);
+        dir.uid != uid || dir.mode & 0o300 != 0o300
+    }
+
     fn ids(&self) -> (u32, u32) {
         let (uid, gid) = match self.owner {
             Owner::Me { uid, gid } => (uid, gid),

@@ -45,7 +45,9 @@ pub fn binary() -> PathBuf {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     let find = || match std::env::var_os("SECRETFS_CONTROLPLANE") {
         Some(path) => path.into(),
-        None => succeed(&mut Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/controlplane/build"))).trim().into(),
+        None => {
+            succeed(&mut Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/controlplane/build"))).trim().into()
+        }
     };
     BINARY.get_or_init(find).clone()
 }
@@ -67,7 +69,8 @@ impl Cluster {
             let _ = child.wait();
         });
         let line = receive.recv().expect("the control plane's word");
-        let url = line.trim().strip_prefix("ready ").unwrap_or_else(|| panic!("it said {line:?}; see its log")).to_owned();
+        let url =
+            line.trim().strip_prefix("ready ").unwrap_or_else(|| panic!("it said {line:?}; see its log")).to_owned();
         Cluster { dir: dir.to_owned(), url, binary }
     }
 

@@ -99,9 +99,8 @@ impl Mount {
         let fuse = std::fs::OpenOptions::new().read(true).write(true).open("/dev/fuse").expect("/dev/fuse");
         let number = fuse.as_raw_fd();
         let options = format!("fd={number},rootmode=40000,user_id=0,group_id=0,default_permissions");
-        let flags = rustix::mount::MountFlags::NOSUID
-            | rustix::mount::MountFlags::NODEV
-            | rustix::mount::MountFlags::NOEXEC;
+        let flags =
+            rustix::mount::MountFlags::NOSUID | rustix::mount::MountFlags::NODEV | rustix::mount::MountFlags::NOEXEC;
         let options = std::ffi::CString::new(options).expect("no NUL");
         rustix::mount::mount("passed", dir, "fuse.secretfs", flags, options.as_c_str()).expect("mount(2)");
         let mount = Mount { dir: dir.to_owned(), seen: dir.to_owned(), user: ROOT, child: None };
