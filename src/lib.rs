@@ -8,6 +8,8 @@
 //!  manifests ---inotify----/                            (pure)                       \--> publisher: mkdir, symlink, rename, unlink
 //! ```
 
+pub mod memory;
+pub mod mount;
 pub mod object;
 pub mod source;
 pub mod store;

@@ -1,0 +1,5 @@
+//! Keeps values of Secrets out of swap, core dumps and reused memory.
+
+mod harden;
+
+pub use harden::harden;
