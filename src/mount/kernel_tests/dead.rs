@@ -148,8 +148,9 @@ fn a_process_that_never_answers_does_not_hang_us() {
     let _attached = prepared.attach().unwrap();
     // SIGKILL does not end the process that asks now, and yet we go on.
     assert!(matches!(clear_dead(&target), Err(MountError::Hangs { .. })));
-    assert_eq!(kept.lock().unwrap().len(), 1);
-    kept.lock().unwrap().clear();
+    // Other tests may look for dead mounts at this moment, and ask too.
+    let asked = std::mem::take(&mut *kept.lock().unwrap());
+    assert!(!asked.is_empty());
 }
 
 #[test]

@@ -14,6 +14,19 @@ use crate::mount::*;
 
 const BOTH: [Method; 2] = [Method::NewApi, Method::Classic];
 
+/// Runs `body` in a process of its own, where no other test can be seen.
+fn alone(name: &str, body: impl Fn(&Path, Method)) {
+    if let Some(directory) = given_directory() {
+        for method in BOTH {
+            body(&directory, method);
+        }
+    } else if is_root() {
+        let playground = Playground::new();
+        child(&format!("mount::kernel_tests::privileged::{name}"), &playground.target(), 0).succeeds();
+        assert!(playground.mounts().is_empty(), "{:?}", playground.mounts());
+    }
+}
+
 /// Staging places that this process has below /run.
 fn staging_places() -> Vec<String> {
     let mine = format!("secretfs-staging-{}-", std::process::id());
@@ -89,12 +102,10 @@ fn the_publisher_writes_through_its_own_door_and_people_see_it() {
 
 #[test]
 fn after_detaching_and_closing_the_door_nothing_is_left() {
-    for method in BOTH {
-        if !is_root() {
-            return;
-        }
-        let playground = Playground::new();
-        let prepared = prepare(&request(&playground.target(), method)).unwrap();
+    alone("after_detaching_and_closing_the_door_nothing_is_left", |directory, method| {
+        let descriptors = || fs::read_dir("/proc/self/fd").unwrap().count();
+        let before = descriptors();
+        let prepared = prepare(&request(directory, method)).unwrap();
         let served = serve(&prepared);
         let mut attached = prepared.attach().unwrap();
         assert!(staging_places().is_empty(), "{:?}", staging_places());
@@ -106,24 +117,20 @@ fn after_detaching_and_closing_the_door_nothing_is_left() {
         assert!(served.is_running());
         drop(attached.take_announce());
         assert!(served.ends(), "{method:?}");
-        fs::remove_dir(playground.target()).unwrap();
-    }
+        assert_eq!(descriptors(), before, "{method:?}");
+    });
 }
 
 #[test]
 fn a_mount_that_was_prepared_but_not_wanted_leaves_nothing() {
-    for method in BOTH {
-        if !is_root() {
-            return;
-        }
-        let playground = Playground::new();
-        let prepared = prepare(&request(&playground.target(), method)).unwrap();
+    alone("a_mount_that_was_prepared_but_not_wanted_leaves_nothing", |directory, method| {
+        let prepared = prepare(&request(directory, method)).unwrap();
         let served = serve(&prepared);
         drop(prepared);
         assert!(served.ends(), "{method:?}");
-        assert!(playground.mounts().is_empty());
-    }
-    assert!(staging_places().is_empty(), "{:?}", staging_places());
+        assert!(mounts_below(directory).is_empty());
+        assert!(staging_places().is_empty(), "{:?}", staging_places());
+    });
 }
 
 #[test]
