@@ -125,9 +125,18 @@ pub enum MountError {
 impl MountError {
     /// A system call that failed for a reason which has no variant of its own.
     pub(super) fn refused(call: &'static str, path: &Path, cause: impl Into<io::Error>) -> Self {
-        MountError::Refused { call, path: path.to_owned(), cause: cause.into(), hint: String::new() }
+        let cause = cause.into();
+        let hint = match cause.kind() {
+            io::ErrorKind::PermissionDenied => NOT_HERE.to_owned(),
+            _ => String::new(),
+        };
+        MountError::Refused { call, path: path.to_owned(), cause, hint }
     }
 }
+
+/// CAP_SYS_ADMIN is not enough: the mount namespace must belong to the user namespace that it is held in.
+const NOT_HERE: &str = "a container must allow mounting, for example with --cap-add SYS_ADMIN and no AppArmor profile \
+                        against it; a user namespace needs a mount namespace of its own: unshare -m";
 
 fn detail(text: &str) -> String {
     if text.is_empty() { String::new() } else { format!(" ({text})") }

@@ -30,7 +30,7 @@ mod watch;
 #[cfg(test)]
 mod kernel_tests;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};

@@ -37,11 +37,9 @@ pub(super) fn is_supported() -> bool {
 pub(super) fn prepare(request: &Request, target: Target) -> Result<(OwnedFd, Stage), MountError> {
     let fuse = device::open()?;
     let context = fsopen("fuse", FsOpenFlags::FSOPEN_CLOEXEC).map_err(device::explain)?;
-    let mount = configure(&context, &fuse, request).map_err(|(call, errno)| MountError::Refused {
-        call,
-        path: target.path.clone(),
-        cause: errno.into(),
-        hint: kernel_messages(&context),
+    let mount = configure(&context, &fuse, request).map_err(|(call, errno)| match kernel_messages(&context) {
+        hint if hint.is_empty() => MountError::refused(call, &target.path, errno),
+        hint => MountError::Refused { call, path: target.path.clone(), cause: errno.into(), hint },
     })?;
     Ok((fuse, Stage { mount, target }))
 }

@@ -111,7 +111,8 @@ fn explain(step: Step, cause: io::Error, knobs: &Knobs) -> MountError {
         // A kernel without CONFIG_USER_NS; threads were counted before, so that EINVAL can mean nothing else here.
         Step::Unshare if errno == Some(Errno::INVAL) => MountError::NamespaceDenied { call: "unshare", cause },
         // AppArmor lets the namespace be made but takes all capabilities in it away, so that it is a later step that fails.
-        _ if matches!(errno, Some(Errno::PERM | Errno::ACCESS)) && knobs.apparmor_restricts == Some(1) => {
+        _ if errno == Some(Errno::PERM) && knobs.apparmor_restricts == Some(1) => MountError::NamespacesConfined,
+        Step::Propagation if errno == Some(Errno::ACCESS) && knobs.apparmor_restricts == Some(1) => {
             MountError::NamespacesConfined
         }
         Step::Unshare => MountError::NamespaceDenied { call: "unshare", cause },

@@ -43,7 +43,8 @@ pub fn unmount_lazy(dir: &Path) -> Result<(), MountError> {
     by_path(&own_mount(dir)?, UnmountHow::Lazily)
 }
 
-/// All mounts of secretfs in this namespace whose process is gone. Those of other users can be judged by root only.
+/// All mounts of secretfs in this namespace whose process is gone. Those of other users can be judged by root only. They are asked
+/// one after the other, and each that hangs takes a few seconds.
 ///
 /// # Errors
 /// [`MountError::Table`].
@@ -67,10 +68,10 @@ pub fn health_of(entry: &Entry) -> Result<Health, MountError> {
 
 /// Detaches exactly this mount, wherever it is now. Not there any more is success.
 pub(super) fn detach_exactly(identity: &Identity) -> Result<(), MountError> {
-    let Some(entry) = Table::read()?.by_id(identity.mount_id).filter(|entry| entry.device == identity.device).cloned()
-    else {
-        return Ok(());
-    };
+    let table = Table::read()?;
+    // Before Linux 6.8 a file system that came after ours may have got the device and the id of ours.
+    let ours = |entry: &&Entry| entry.device == identity.device && entry.is_ours();
+    let Some(entry) = table.by_id(identity.mount_id).filter(ours) else { return Ok(()) };
     let target = target::open(&entry.mount_point)?;
     let found = target.identity()?;
     if found.is(identity) {

@@ -62,6 +62,20 @@ fn an_ordinary_user_mounts_writes_and_detaches() {
 }
 
 #[test]
+fn a_process_that_cannot_be_dumped_mounts_and_detaches_too() {
+    let Some(directory) = as_nobody("a_process_that_cannot_be_dumped_mounts_and_detaches_too") else { return };
+    crate::memory::harden().unwrap();
+    let target = empty_directory_in(&directory);
+    let prepared = prepare(&request(&target, Method::Fusermount)).unwrap();
+    let served = serve(&prepared);
+    let attached = prepared.attach().unwrap();
+    assert!(unmount::stale_mounts().unwrap().iter().all(|entry| entry.mount_point != target));
+    assert_eq!(fs::read(target.join("hello")).unwrap(), HELLO);
+    attached.detach().unwrap();
+    assert!(served.ends());
+}
+
+#[test]
 fn a_mount_in_use_is_detached_all_the_same() {
     let Some(directory) = as_nobody("a_mount_in_use_is_detached_all_the_same") else { return };
     let target = empty_directory_in(&directory);

@@ -124,3 +124,48 @@ fn mounting_still_works_in_a_process_that_cannot_be_dumped() {
         ready();
     });
 }
+
+#[test]
+fn root_gets_a_private_namespace_too() {
+    const NAME: &str = "mount::kernel_tests::namespace::root_gets_a_private_namespace_too";
+    if let Some(directory) = given_directory() {
+        return in_one_thread(move || {
+            enter(Map::caller()).unwrap();
+            let prepared = prepare(&request(&directory, Method::NewApi)).unwrap();
+            let _served = serve(&prepared);
+            let _attached = prepared.attach().unwrap();
+            assert_eq!(fs::read(directory.join("hello")).unwrap(), HELLO);
+            // It ends without unmounting anything: the namespace goes with it.
+            ready();
+        });
+    }
+    if is_root() {
+        let playground = Playground::new();
+        let mut child = child(NAME, &playground.target(), 0);
+        child.wait_until_ready();
+        assert!(playground.mounts().is_empty());
+        child.succeeds();
+    }
+}
+
+#[test]
+fn a_user_namespace_without_a_mount_namespace_is_told_what_is_missing() {
+    const NAME: &str =
+        "mount::kernel_tests::namespace::a_user_namespace_without_a_mount_namespace_is_told_what_is_missing";
+    if let Some(directory) = given_directory() {
+        let request = Request { method: None, ..request(&directory, Method::Classic) };
+        let error = prepare(&request).unwrap_err().to_string();
+        assert!(error.contains("unshare -m"), "{error}");
+        return;
+    }
+    if is_root() {
+        let playground = Playground::new();
+        let status = std::process::Command::new("unshare")
+            .arg("-Ur")
+            .arg(std::env::current_exe().unwrap())
+            .args([NAME, "--exact", "--test-threads=1"])
+            .env("SECRETFS_TEST_CHILD", playground.target())
+            .status();
+        assert!(status.is_ok_and(|status| status.success()));
+    }
+}

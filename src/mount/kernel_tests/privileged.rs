@@ -193,11 +193,13 @@ fn below_a_shared_mount_every_copy_is_read_only_and_goes_with_ours() {
         let ours: Vec<_> = playground.mounts().into_iter().filter(|entry| entry.is_ours()).collect();
         assert_eq!(ours.len(), 2, "{ours:?}");
         assert!(ours.iter().all(|entry| entry.has_option("ro")), "{ours:?}");
-        // What others mount in it does not come to the publisher's door, which it would cover.
-        mount_bind("/proc", target.join("hello").parent().unwrap()).unwrap();
+        // What others mount in it does not come to the publisher's door, where it would be in the way.
         let Announce::Private(door) = attached.take_announce() else { panic!() };
         rustix::fs::mkdirat(&door, "new", Mode::RWXU).unwrap();
-        unmount(&target, UnmountFlags::empty()).unwrap();
+        mount_bind("/proc", target.join("new")).unwrap();
+        assert!(target.join("new/self").exists());
+        assert!(rustix::fs::statat(&door, "new/self", AtFlags::SYMLINK_NOFOLLOW).is_err(), "{method:?}");
+        unmount(target.join("new"), UnmountFlags::empty()).unwrap();
 
         attached.detach().unwrap();
         assert!(playground.mounts().iter().all(|entry| !entry.is_ours()));
