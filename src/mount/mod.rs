@@ -2,7 +2,7 @@
 //!
 //! It goes in two phases, so that nobody sees a mount that does not answer yet:
 //!
-//! 1. [`prepare`] checks the mount point, chooses the way ([`choose`]) and makes the FUSE connection;
+//! 1. [`prepare`] checks the mount point, chooses the way (`choose`) and makes the FUSE connection;
 //! 2. the caller starts its session on a duplicate of [`Prepared::fuse`] and warms it;
 //! 3. [`Prepared::attach`] shows the mount and says how the publisher reaches the tree.
 //!
