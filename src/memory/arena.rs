@@ -21,7 +21,8 @@ fn slots() -> MutexGuard<'static, Slots> {
     SLOTS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Bytes mapped for values, free ones included: what they can occupy at most. Pages that nothing was written to take no memory.
+/// Bytes mapped for values, free ones included: what they can occupy at most. Pages that nothing was written to take no
+/// memory.
 pub fn resident_bytes() -> usize {
     slots().mapped()
 }
@@ -33,9 +34,9 @@ pub fn live_bytes() -> usize {
 
 /// Bytes that are wiped when they are dropped.
 ///
-/// Their memory is locked where the limit allows it (a warning says once that it does not), is left out of core dumps, and
-/// does not exist in a forked child, which dies if it touches it: fork before values are loaded. They have no `Clone`, and
-/// their `Debug` tells their number only. As `AsRef<[u8]>` they can become `bytes::Bytes` without a copy.
+/// Their memory is locked where the limit allows it (a warning says once that it does not), is left out of core dumps,
+/// and does not exist in a forked child, which dies if it touches it: fork before values are loaded. They have no
+/// `Clone`, and their `Debug` tells their number only. As `AsRef<[u8]>` they can become `bytes::Bytes` without a copy.
 ///
 /// Their number never grows, since growing would leave a copy behind; decode into [`Wiped::zeroed`] with the largest
 /// possible length and [`Wiped::truncate`].
@@ -75,7 +76,8 @@ impl Wiped {
         copy
     }
 
-    /// Shortens it to `len` bytes and wipes the rest, whose whole pages go back to the kernel. Does nothing when it is not longer.
+    /// Shortens it to `len` bytes and wipes the rest, whose whole pages go back to the kernel. Does nothing when it is
+    /// not longer.
     pub fn truncate(&mut self, len: usize) {
         if len >= self.len {
             return;
@@ -112,8 +114,8 @@ impl Deref for Wiped {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        // SAFETY: `start` and `len` are what the arena gave, or a dangling pointer and 0; the bytes are initialised (zero at
-        // first), belong to this value alone until it is dropped, and the result borrows from it.
+        // SAFETY: `start` and `len` are what the arena gave, or a dangling pointer and 0; the bytes are initialised
+        // (zero at first), belong to this value alone until it is dropped, and the result borrows from it.
         unsafe { slice::from_raw_parts(self.start.as_ptr(), self.len) }
     }
 }

@@ -4,11 +4,11 @@ use std::io;
 
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 
-/// For the daemon, before it loads any value: no core dump of it is ever written, and no process of the same user can attach to
-/// it, read its memory or take descriptors from it (PR_SET_DUMPABLE(2const), ptrace(2)). Root still can.
+/// For the daemon, before it loads any value: no core dump of it is ever written, and no process of the same user can
+/// attach to it, read its memory or take descriptors from it (PR_SET_DUMPABLE(2const), ptrace(2)). Root still can.
 ///
-/// Children inherit the limit of core dumps, for good, so a process that is to run a user's command calls this after the fork.
-/// The other property ends at exec.
+/// Children inherit the limit of core dumps, for good, so a process that is to run a user's command calls this after
+/// the fork. The other property ends at exec.
 ///
 /// The files in `/proc/self` belong to root from now on. What that means for an ordinary user, seen on Linux 6.18:
 ///
@@ -18,8 +18,8 @@ use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior,
 /// | listing `fd` and `task`; following `fd/N`, `exe`, `cwd`, `root`, `ns/*`, so mounting through `/proc/self/fd/N` too | reading `environ`, `auxv`, `io`, `personality`; opening `mem`, `pagemap` |
 /// | starting programs, setuid ones too: fusermount3 mounts and unmounts | writing `oom_score_adj`, `coredump_filter`, `comm` |
 ///
-/// Other processes of that user lose `/proc/PID/fd`, `fdinfo`, `cwd` and `exe` of this one: what `secretfs umount` names as a user of a
-/// busy mount is never a hardened process of somebody else.
+/// Other processes of that user lose `/proc/PID/fd`, `fdinfo`, `cwd` and `exe` of this one: what `secretfs umount`
+/// names as a user of a busy mount is never a hardened process of somebody else.
 ///
 /// # Errors
 /// What setrlimit(2) or prctl(2) gives; lowering both is allowed to everybody.

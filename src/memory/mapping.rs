@@ -10,9 +10,9 @@ use rustix::process::{Resource, getrlimit};
 
 /// Zeroed pages: never in a core dump, never in swap where the limit allows it, and never in a forked child.
 ///
-/// A fork does not get them at all (MADV_DONTFORK): a child that lingers would keep a copy which nobody wipes. It dies when it
-/// touches them, so a process that wants to go to the background does that before it loads anything. Starting programs is not
-/// concerned: what is run by exec has new memory anyway.
+/// A fork does not get them at all (MADV_DONTFORK): a child that lingers would keep a copy which nobody wipes. It dies
+/// when it touches them, so a process that wants to go to the background does that before it loads anything. Starting
+/// programs is not concerned: what is run by exec has new memory anyway.
 #[derive(Debug)]
 pub(super) struct Mapping {
     start: NonNull<u8>,
@@ -53,8 +53,8 @@ impl Mapping {
             return 0;
         }
         let (tail, length) = (self.start.as_ptr().wrapping_add(keep), self.size - keep);
-        // SAFETY: The range is the end of this mapping, on a page boundary. Whoever has an address in it was told by the
-        // caller's `&mut` that it is gone.
+        // SAFETY: The range is the end of this mapping, on a page boundary. Whoever has an address in it was told by
+        // the caller's `&mut` that it is gone.
         match unsafe { munmap(tail.cast(), length) } {
             Ok(()) => {
                 self.size = keep;

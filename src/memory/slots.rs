@@ -1,8 +1,8 @@
 //! Book-keeping of the arena: which memory is free. Knows addresses only and touches no memory.
 //!
-//! Small pieces are slots of a chunk; all slots of a chunk have one size, a power of two. Large pieces have a mapping of their
-//! own. What is free holds zeros, always: whoever gives a slot back has wiped it, and new pages are zero. So there is no
-//! free list *in* the memory; a bit for each slot says whether it is free.
+//! Small pieces are slots of a chunk; all slots of a chunk have one size, a power of two. Large pieces have a mapping
+//! of their own. What is free holds zeros, always: whoever gives a slot back has wiped it, and new pages are zero. So
+//! there is no free list *in* the memory; a bit for each slot says whether it is free.
 
 use std::collections::BTreeSet;
 use std::io;

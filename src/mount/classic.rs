@@ -1,13 +1,13 @@
 //! Mounts with mount(2), for kernels before 5.12 and for filters that forbid the newer calls.
 //!
-//! mount(2) knows no unseen mounts, so that the first phase works in a staging place: a small tmpfs on a directory below /run
-//! that only root may enter, with no propagation to other namespaces. In it the file system is mounted at `rw`, and bound
-//! to `ro`, read-only. To attach is then a single bind of `ro` to the target, read-only from its first moment, since a bind
-//! copies the flags of its source. At last the staging place goes; a descriptor of `rw` stays as the door of the publisher,
-//! and keeps that mount alive without any place in the tree.
+//! mount(2) knows no unseen mounts, so that the first phase works in a staging place: a small tmpfs on a directory
+//! below /run that only root may enter, with no propagation to other namespaces. In it the file system is mounted at
+//! `rw`, and bound to `ro`, read-only. To attach is then a single bind of `ro` to the target, read-only from its first
+//! moment, since a bind copies the flags of its source. At last the staging place goes; a descriptor of `rw` stays as
+//! the door of the publisher, and keeps that mount alive without any place in the tree.
 //!
-//! Nothing is left when a step fails. A process that is killed between the phases leaves its staging place, with a dead mount
-//! that root alone can enter; [`sweep`] takes it away, and every later mount by this way calls it.
+//! Nothing is left when a step fails. A process that is killed between the phases leaves its staging place, with a dead
+//! mount that root alone can enter; [`sweep`] takes it away, and every later mount by this way calls it.
 
 use std::ffi::CString;
 use std::io;
@@ -86,14 +86,15 @@ impl Stage {
     /// Shows the mount at the target and takes the staging place away.
     ///
     /// # Errors
-    /// [`MountError::Refused`], or [`MountError::NotMounted`] when somebody unmounted it at once; nothing is left mounted then.
+    /// [`MountError::Refused`], or [`MountError::NotMounted`] when somebody unmounted it at once; nothing is left
+    /// mounted then.
     pub(super) fn attach(self) -> Result<(OwnedFd, Identity), MountError> {
         let Stage { staging, door, target } = self;
         let device = identify(&door).map_err(|cause| MountError::refused("statx", &target.path, cause))?.device;
         mount_bind(staging.ro(), proc_path(target.fd.as_fd()))
             .map_err(|errno| MountError::refused("mount(MS_BIND)", &target.path, errno))?;
-        // mount(2) does not say which mount it made. Below a shared mount it made several, of which the one asked for counts; if
-        // the directory was renamed meanwhile, it is the one outside of the staging place.
+        // mount(2) does not say which mount it made. Below a shared mount it made several, of which the one asked for
+        // counts; if the directory was renamed meanwhile, it is the one outside of the staging place.
         let table = Table::read()?;
         let entry = table
             .of_device(device)
@@ -158,9 +159,9 @@ fn make_directory(parent: &Path) -> io::Result<PathBuf> {
     Err(io::ErrorKind::AlreadyExists.into())
 }
 
-/// Takes away the staging places of processes that were killed between the two phases; answers how many there were. Those of
-/// living processes stay: a place is left over when the file system in it is dead, or when there is none yet and its
-/// process is gone.
+/// Takes away the staging places of processes that were killed between the two phases; answers how many there were.
+/// Those of living processes stay: a place is left over when the file system in it is dead, or when there is none yet
+/// and its process is gone.
 ///
 /// # Errors
 /// [`MountError::Table`]. What cannot be removed is left where it is.

@@ -1,7 +1,8 @@
 //! Mounts and unmounts through the setuid helper fusermount3, for ordinary users.
 //!
-//! The helper mounts at once, and hands the connection over a socket. That socket is its standard input: so no descriptor has
-//! to be made inheritable, which could slip into another child that a thread of ours starts at that moment.
+//! The helper mounts at once, and hands the connection over a socket. That socket is its standard input: so no
+//! descriptor has to be made inheritable, which could slip into another child that a thread of ours starts at that
+//! moment.
 
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -75,7 +76,7 @@ impl Stage {
 impl Drop for Stage {
     fn drop(&mut self) {
         if let Some(place) = self.place.take()
-            && let Err(error) = unmount::detach_exactly(&place.identity)
+            && let Err(error) = unmount::detach_exactly(&place)
         {
             tracing::warn!(%error, "a mount that was not used could not be taken back");
         }

@@ -2,15 +2,15 @@
 //!
 //! It goes in two phases, so that nobody sees a mount that does not answer yet:
 //!
-//! 1. [`prepare`] checks the mount point, chooses the way ([`choose`]) and makes the FUSE connection;
+//! 1. [`prepare`] checks the mount point, chooses the way (`choose`) and makes the FUSE connection;
 //! 2. the caller starts its session on a duplicate of [`Prepared::fuse`] and warms it;
 //! 3. [`Prepared::attach`] shows the mount and says how the publisher reaches the tree.
 //!
-//! The superblock is always read-write, since the publisher must be able to write; the mount that people see is read-only
-//! wherever we have the privilege to make it so. Always `nosuid,nodev,noexec`.
+//! The superblock is always read-write, since the publisher must be able to write; the mount that people see is
+//! read-only wherever we have the privilege to make it so. Always `nosuid,nodev,noexec`.
 //!
-//! `fuser` mounts nothing for us: its own mounting can unmount the mount of somebody else, lets commas in a source become mount
-//! options, and finds its helper through `$PATH`.
+//! `fuser` mounts nothing for us: its own mounting can unmount the mount of somebody else, lets commas in a source
+//! become mount options, and finds its helper through `$PATH`.
 
 mod classic;
 mod device;
@@ -68,8 +68,9 @@ impl Request {
             .filter_map(|(wanted, flag)| wanted.then_some(flag))
     }
 
-    /// The source, cut to what fsconfig(2) takes (255 bytes, `strndup_user` in fs/fsopen.c): the names of a namespace and
-    /// a Secret alone may be longer. Line breaks and the like are taken out, since the kernel does not escape them all.
+    /// The source, cut to what fsconfig(2) takes (255 bytes, `strndup_user` in fs/fsopen.c): the names of a namespace
+    /// and a Secret alone may be longer. Line breaks and the like are taken out, since the kernel does not escape them
+    /// all.
     fn shown_source(&self) -> String {
         const LONGEST: usize = 255;
         let mut shown: String = self.source.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
@@ -122,8 +123,8 @@ fn choose(forced: Option<Method>, target: &Path, host: Host) -> Method {
     }
 }
 
-/// A FUSE connection that is not yet seen by anybody, except with [`Method::Fusermount`] and [`Method::Passed`], which leave
-/// no choice. Dropped without [`Prepared::attach`], it takes back all that it did.
+/// A FUSE connection that is not yet seen by anybody, except with [`Method::Fusermount`] and [`Method::Passed`], which
+/// leave no choice. Dropped without [`Prepared::attach`], it takes back all that it did.
 #[derive(Debug)]
 pub struct Prepared {
     /// The connection. The session works on a duplicate of it; this one is closed by [`Prepared::attach`].
@@ -143,8 +144,8 @@ enum Stage {
 /// How the publisher reaches the tree to write through it.
 #[derive(Debug)]
 pub enum Announce {
-    /// Below this directory, the root of a writable mount that has no place in any tree. While it is open the file system lives:
-    /// close it when [`Watch`] says that the last public mount is gone.
+    /// Below this directory, the root of a writable mount that has no place in any tree. While it is open the file
+    /// system lives: close it when [`Watch`] says that the last public mount is gone.
     Private(OwnedFd),
     /// By this path, for as long as the mount there is ours. Nothing below it may be kept open between two updates, or
     /// nobody can unmount.
@@ -256,8 +257,8 @@ impl Attached {
         std::mem::replace(&mut self.announce, Announce::Nowhere)
     }
 
-    /// A watch for the moment when nobody can see the mount any more; `None` where it never could be seen from here, and
-    /// only the end of the session tells.
+    /// A watch for the moment when nobody can see the mount any more; `None` where it never could be seen from here,
+    /// and only the end of the session tells.
     ///
     /// # Errors
     /// [`MountError::Table`].
@@ -265,9 +266,9 @@ impl Attached {
         self.place.as_ref().map(|place| Watch::new(place.identity.device)).transpose()
     }
 
-    /// Unmounts exactly this mount, wherever it has been moved, and never another one on the same path. What is in use is
-    /// detached lazily: it ends with its last user. Mounted already no more is success. A mount that somebody else made
-    /// ([`Method::Passed`]) is left to its maker.
+    /// Unmounts exactly this mount, wherever it has been moved, and never another one on the same path. What is in use
+    /// is detached lazily: it ends with its last user. Mounted already no more is success. A mount that somebody else
+    /// made ([`Method::Passed`]) is left to its maker.
     ///
     /// A private door keeps the file system alive beyond this; the session gets its ENODEV when that is closed too.
     ///
@@ -275,7 +276,7 @@ impl Attached {
     /// [`MountError::Covered`] when another mount lies on it, [`MountError::NotPermitted`].
     pub fn detach(&self) -> Result<(), MountError> {
         match &self.place {
-            Some(place) if self.method != Method::Passed => unmount::detach_exactly(&place.identity),
+            Some(place) if self.method != Method::Passed => unmount::detach_exactly(place),
             _ => Ok(()),
         }
     }

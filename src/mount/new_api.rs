@@ -1,9 +1,10 @@
 //! Mounts with fsopen(2) and its relatives (Linux 5.12 and later): by descriptor from beginning to end.
 //!
 //! fsmount(2) gives a mount that nobody can see yet. The session starts and is warmed on that one. Then it is attached,
-//! read-only from its first moment, and only then a clone of it is taken, made writable, and kept as a descriptor without any
-//! place in the tree: the door of the publisher. The clone is taken after attaching because no kernel before 6.15 clones a mount
-//! that is not in the caller's namespace (Linux c5c12f871a30, "fs: create detached mounts from detached mounts").
+//! read-only from its first moment, and only then a clone of it is taken, made writable, and kept as a descriptor
+//! without any place in the tree: the door of the publisher. The clone is taken after attaching because no kernel
+//! before 6.15 clones a mount that is not in the caller's namespace (Linux c5c12f871a30, "fs: create detached mounts
+//! from detached mounts").
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;

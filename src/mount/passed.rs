@@ -42,9 +42,9 @@ pub(super) fn prepare(target: &Path) -> Result<(OwnedFd, Option<Found>), MountEr
     let bad = |why: String| MountError::BadDescriptor { path: target.to_owned(), why };
     let number = descriptor(target).ok_or_else(|| bad("the path has another form".to_owned()))?;
     inspect(number).map_err(bad)?;
-    // SAFETY: The descriptor is open, as `inspect` has seen. It has no other owner in this process: it survived the exec of this
-    // program without the close-on-exec flag, which everything that this program opens has, and which is set below, so that
-    // it cannot be taken twice.
+    // SAFETY: The descriptor is open, as `inspect` has seen. It has no other owner in this process: it survived the
+    // exec of this program without the close-on-exec flag, which everything that this program opens has, and which is
+    // set below, so that it cannot be taken twice.
     let fuse = unsafe { OwnedFd::from_raw_fd(number) };
     rustix::io::fcntl_setfd(&fuse, FdFlags::CLOEXEC).map_err(|errno| bad(errno.to_string()))?;
     let found = find(&fuse);
@@ -81,8 +81,9 @@ fn inspect(number: RawFd) -> Result<(), String> {
     }
 }
 
-/// Finds the mount of a connection. `fuse_connection` in fdinfo is the device number of its file system (`fuse_dev_show_fdinfo`,
-/// fs/fuse/dev.c); where the kernel is too old to tell, or the mount is in another namespace, there is nothing to find.
+/// Finds the mount of a connection. `fuse_connection` in fdinfo is the device number of its file system
+/// (`fuse_dev_show_fdinfo`, fs/fuse/dev.c); where the kernel is too old to tell, or the mount is in another namespace,
+/// there is nothing to find.
 fn find(fuse: &OwnedFd) -> Option<Found> {
     let connection = fdinfo_value(fuse.as_fd(), "fuse_connection").ok()??;
     let device = Device { major: 0, minor: u32::try_from(connection).ok()? };

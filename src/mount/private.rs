@@ -25,12 +25,12 @@ impl Map {
 }
 
 /// Moves this process into a new user namespace and a new mount namespace. It has CAP_SYS_ADMIN in there, so that
-/// [`super::prepare`] mounts without any helper, and loses that at its next exec (unless it maps itself to uid 0). Nothing that
-/// is mounted from now on is seen outside, and it all goes with the last process inside; what is mounted outside is not
-/// seen inside either.
+/// [`super::prepare`] mounts without any helper, and loses that at its next exec (unless it maps itself to uid 0).
+/// Nothing that is mounted from now on is seen outside, and it all goes with the last process inside; what is mounted
+/// outside is not seen inside either.
 ///
-/// Call it before any thread starts, and before [`crate::memory::harden`], after which an ordinary user may not write its own
-/// `/proc/self/uid_map`. All other users and groups, supplementary ones too, show as 65534 inside.
+/// Call it before any thread starts, and before [`crate::memory::harden`], after which an ordinary user may not write
+/// its own `/proc/self/uid_map`. All other users and groups, supplementary ones too, show as 65534 inside.
 ///
 /// When it fails half-way, the process is in a namespace without users and can only exit.
 ///
@@ -45,8 +45,8 @@ pub fn enter(map: Map) -> Result<(), MountError> {
         return Err(MountError::HasThreads { threads });
     }
     let outside = Map::caller();
-    // SAFETY: `unshare_unsafe` asks that no thread uses descriptors of a table from which it was separated; CLONE_FILES is not
-    // among the flags, so that the descriptor table stays as it is.
+    // SAFETY: `unshare_unsafe` asks that no thread uses descriptors of a table from which it was separated; CLONE_FILES
+    // is not among the flags, so that the descriptor table stays as it is.
     let unshared = unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWUSER | UnshareFlags::NEWNS) };
     unshared.map_err(|errno| explain(Step::Unshare, errno.into(), &Knobs::read()))?;
     write_maps(outside, map).map_err(|cause| explain(Step::Map, cause, &Knobs::read()))?;
@@ -55,7 +55,8 @@ pub fn enter(map: Map) -> Result<(), MountError> {
 }
 
 fn write_maps(outside: Map, inside: Map) -> io::Result<()> {
-    // Without this the kernel takes no gid_map from an ordinary user: groups can also take permission away (user_namespaces(7)).
+    // Without this the kernel takes no gid_map from an ordinary user: groups can also take permission away
+    // (user_namespaces(7)).
     std::fs::write("/proc/self/setgroups", "deny")?;
     std::fs::write("/proc/self/gid_map", format!("{} {} 1", inside.gid, outside.gid))?;
     std::fs::write("/proc/self/uid_map", format!("{} {} 1", inside.uid, outside.uid))
@@ -110,7 +111,8 @@ fn explain(step: Step, cause: io::Error, knobs: &Knobs) -> MountError {
         }
         // A kernel without CONFIG_USER_NS; threads were counted before, so that EINVAL can mean nothing else here.
         Step::Unshare if errno == Some(Errno::INVAL) => MountError::NamespaceDenied { call: "unshare", cause },
-        // AppArmor lets the namespace be made but takes all capabilities in it away, so that it is a later step that fails.
+        // AppArmor lets the namespace be made but takes all capabilities in it away, so that it is a later step that
+        // fails.
         _ if errno == Some(Errno::PERM) && knobs.apparmor_restricts == Some(1) => MountError::NamespacesConfined,
         Step::Propagation if errno == Some(Errno::ACCESS) && knobs.apparmor_restricts == Some(1) => {
             MountError::NamespacesConfined

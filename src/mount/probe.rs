@@ -1,9 +1,10 @@
 //! Asks a FUSE mount whether it lives, without the risk of hanging on one whose process hangs.
 //!
-//! Only statfs(2) reaches the process behind a mount for certain: everything else may be answered from the kernel's caches
-//! long after that process died. But a request that a hanging process has taken up cannot be interrupted, not even by
-//! SIGKILL (`request_wait_answer`, fs/fuse/dev.c), and a thread of ours in it could not even exit. So a forked child asks,
-//! which is left behind if it gets no answer; it ends by itself when that mount is answered, aborted or unmounted.
+//! Only statfs(2) reaches the process behind a mount for certain: everything else may be answered from the kernel's
+//! caches long after that process died. But a request that a hanging process has taken up cannot be interrupted, not
+//! even by SIGKILL (`request_wait_answer`, fs/fuse/dev.c), and a thread of ours in it could not even exit. So a forked
+//! child asks, which is left behind if it gets no answer; it ends by itself when that mount is answered, aborted or
+//! unmounted.
 #![allow(unsafe_code)]
 
 use std::io::{self, Read};
@@ -32,8 +33,8 @@ pub enum Health {
     Unknown,
 }
 
-/// Asks the FUSE mount `entry` with statfs(2), for at most `patience`. `root` is an O_PATH descriptor of its root. Root asks in
-/// the name of the mount's owner, since the kernel lets not even root into a mount without `allow_other`
+/// Asks the FUSE mount `entry` with statfs(2), for at most `patience`. `root` is an O_PATH descriptor of its root. Root
+/// asks in the name of the mount's owner, since the kernel lets not even root into a mount without `allow_other`
 /// (`fuse_allow_current_process`, fs/fuse/dir.c).
 ///
 /// # Errors
@@ -48,8 +49,8 @@ pub(super) fn ask(root: BorrowedFd<'_>, entry: &Entry, patience: Duration) -> io
 
 fn ask_as(root: BorrowedFd<'_>, owner: Option<(u32, u32)>, patience: Duration) -> io::Result<Health> {
     let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
-    // SAFETY: The child shares nothing with the threads of this process but a copy of its memory, in which a lock may be held
-    // for ever. `child` therefore only makes system calls, on data made before the fork, and never returns.
+    // SAFETY: The child shares nothing with the threads of this process but a copy of its memory, in which a lock may
+    // be held for ever. `child` therefore only makes system calls, on data made before the fork, and never returns.
     let pid = match unsafe { libc::fork() } {
         -1 => return Err(io::Error::last_os_error()),
         0 => child(root.as_raw_fd(), owner, write.as_raw_fd()),
@@ -99,11 +100,12 @@ const REPORT: RawFd = 1;
 
 /// What the child does: become the owner, let go of everything, ask, report.
 fn child(root: RawFd, owner: Option<(u32, u32)>, report: RawFd) -> ! {
-    // SAFETY: Only system calls, all of them async-signal-safe (signal-safety(7)) or raw; every pointer is to memory of this
-    // process that outlives the call. The descriptors that get closed belong to this copy of the process, which ends here.
+    // SAFETY: Only system calls, all of them async-signal-safe (signal-safety(7)) or raw; every pointer is to memory of
+    // this process that outlives the call. The descriptors that get closed belong to this copy of the process, which
+    // ends here.
     unsafe {
-        // A child that hangs must pin neither a pipe of the shell nor a /dev/fuse of ours, else our mounts would hang too.
-        // First away from the numbers 0 and 1, in case the standard streams of this process were closed.
+        // A child that hangs must pin neither a pipe of the shell nor a /dev/fuse of ours, else our mounts would hang
+        // too. First away from the numbers 0 and 1, in case the standard streams of this process were closed.
         let (root, report) = (libc::fcntl(root, libc::F_DUPFD, 2), libc::fcntl(report, libc::F_DUPFD, 2));
         if libc::dup2(root, ROOT) < 0 || libc::dup2(report, REPORT) < 0 {
             libc::_exit(1);

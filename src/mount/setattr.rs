@@ -42,8 +42,8 @@ fn mount_setattr(
 ) -> io::Result<()> {
     assert!(size <= size_of::<MountAttr>());
     let dir = dir.as_ref().map_or(-1, |dir| dir.as_fd().as_raw_fd());
-    // SAFETY: `path` is a NUL-terminated string and `attr` points to at least `size` initialised bytes; the kernel reads
-    // both before the call returns and writes to neither. A descriptor that is not open gives EBADF.
+    // SAFETY: `path` is a NUL-terminated string and `attr` points to at least `size` initialised bytes; the kernel
+    // reads both before the call returns and writes to neither. A descriptor that is not open gives EBADF.
     let result =
         unsafe { libc::syscall(libc::SYS_mount_setattr, dir, path.as_ptr(), flags, attr as *const MountAttr, size) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }

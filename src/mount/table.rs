@@ -75,8 +75,9 @@ impl Table {
         read().map_err(|cause| MountError::Table { path: MOUNTINFO, cause })
     }
 
-    /// Reads an open mountinfo from its start. The kernel hands it out in pieces, between which the table may change; so it is
-    /// read again when a change was announced meanwhile (`mounts_poll`), a few times at most on a host that never rests.
+    /// Reads an open mountinfo from its start. The kernel hands it out in pieces, between which the table may change;
+    /// so it is read again when a change was announced meanwhile (`mounts_poll`), a few times at most on a host that
+    /// never rests.
     pub(super) fn read_from(mountinfo: &mut File) -> io::Result<Self> {
         const ATTEMPTS: usize = 4;
         let mut text = Vec::new();

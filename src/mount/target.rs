@@ -16,8 +16,8 @@ use super::probe::{self, Health};
 use super::table::{Entry, Table};
 use super::unmount;
 
-/// A mount point that passed all checks, held by descriptor: whoever renames a directory of the path in between does not
-/// move the mount.
+/// A mount point that passed all checks, held by descriptor: whoever renames a directory of the path in between does
+/// not move the mount.
 #[derive(Debug)]
 pub struct Target {
     pub(super) fd: OwnedFd,
@@ -37,9 +37,10 @@ pub struct Rules {
 /// Checks `path`; the order is from the outside to the inside, so that the message names the first thing to mend.
 ///
 /// # Errors
-/// One variant for each check: [`MountError::Missing`], [`MountError::SystemDirectory`], [`MountError::AlreadyMounted`],
-/// [`MountError::Dead`], [`MountError::Hangs`], [`MountError::OtherMount`], [`MountError::NotADirectory`],
-/// [`MountError::NotWritable`], [`MountError::NotOwner`], [`MountError::NotEmpty`]; else [`MountError::Unreachable`].
+/// One variant for each check: [`MountError::Missing`], [`MountError::SystemDirectory`],
+/// [`MountError::AlreadyMounted`], [`MountError::Dead`], [`MountError::Hangs`], [`MountError::OtherMount`],
+/// [`MountError::NotADirectory`], [`MountError::NotWritable`], [`MountError::NotOwner`], [`MountError::NotEmpty`]; else
+/// [`MountError::Unreachable`].
 pub fn check(path: &Path, rules: Rules) -> Result<Target, MountError> {
     let target = open(path)?;
     if is_system_directory(&target.path) {
@@ -55,18 +56,20 @@ pub fn check(path: &Path, rules: Rules) -> Result<Target, MountError> {
     if rules.as_ordinary_user {
         require_permission(&target)?;
     }
-    // What is left here as a mount is autofs: to look into it would set it off, and wait for the very mount that we make.
+    // What is left here as a mount is autofs: to look into it would set it off, and wait for the very mount that we
+    // make.
     if covered_by.is_none() && !rules.allow_nonempty && !is_empty(&target)? {
         return Err(MountError::NotEmpty { path: target.path });
     }
     Ok(target)
 }
 
-/// Takes a dead mount of secretfs away, so that the directory can be used again; leaves everything else alone. What is still
-/// open in it stays readable to those who have it open.
+/// Takes a dead mount of secretfs away, so that the directory can be used again; leaves everything else alone. What is
+/// still open in it stays readable to those who have it open.
 ///
 /// # Errors
-/// [`MountError::NotMounted`], [`MountError::NotOurs`], [`MountError::NotDead`], [`MountError::Hangs`], [`MountError::NotPermitted`].
+/// [`MountError::NotMounted`], [`MountError::NotOurs`], [`MountError::NotDead`], [`MountError::Hangs`],
+/// [`MountError::NotPermitted`].
 pub fn clear_dead(path: &Path) -> Result<(), MountError> {
     let target = open(path)?;
     let Some(entry) = target.mount()? else { return Err(MountError::NotMounted { path: target.path }) };

@@ -134,7 +134,8 @@ pub fn serve_as(prepared: &Prepared, fs: TestFs) -> Served {
 }
 
 impl Served {
-    /// Whether the kernel has ended the session by the deadline, which it does when nothing holds the file system any more.
+    /// Whether the kernel has ended the session by the deadline, which it does when nothing holds the file system any
+    /// more.
     pub fn ends(&self) -> bool {
         self.0.recv_timeout(DEADLINE) == Err(RecvTimeoutError::Disconnected)
     }
@@ -223,8 +224,8 @@ pub fn ready() {
     let _ = std::io::stdin().read_to_end(&mut Vec::new());
 }
 
-/// Runs `body` in a process with one thread, which a test never has: in a fork of a [`child`], where the only other thread is the
-/// harness waiting for this test, and holds no lock.
+/// Runs `body` in a process with one thread, which a test never has: in a fork of a [`child`], where the only other
+/// thread is the harness waiting for this test, and holds no lock.
 pub fn in_one_thread(body: impl FnOnce() + std::panic::UnwindSafe) {
     // SAFETY: As said above; whatever a lock of the harness protects is not used in the fork, which ends here.
     match unsafe { libc::fork() } {

@@ -8,19 +8,19 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
 
-use super::MountError;
 use super::fusermount::{self, UnmountHow};
-use super::identity::Identity;
 use super::probe::Health;
 use super::table::{Entry, Table};
 use super::target::{self, Target, proc_path};
+use super::{MountError, Place};
 
 /// For `secretfs umount DIR`: unmounts the mount of secretfs at `dir`, dead or alive.
 ///
 /// A daemon's publisher may be in its own mount for a moment, so that EBUSY is tried again for a while.
 ///
 /// # Errors
-/// [`MountError::NotMounted`], [`MountError::NotOurs`], [`MountError::Busy`] with who is in it, [`MountError::NotPermitted`].
+/// [`MountError::NotMounted`], [`MountError::NotOurs`], [`MountError::Busy`] with who is in it,
+/// [`MountError::NotPermitted`].
 pub fn unmount(dir: &Path) -> Result<(), MountError> {
     const PATIENCE: Duration = Duration::from_millis(200);
     const PAUSE: Duration = Duration::from_millis(20);
@@ -43,8 +43,8 @@ pub fn unmount_lazy(dir: &Path) -> Result<(), MountError> {
     by_path(&own_mount(dir)?, UnmountHow::Lazily)
 }
 
-/// All mounts of secretfs in this namespace whose process is gone. Those of other users can be judged by root only. They are asked
-/// one after the other, and each that hangs takes a few seconds.
+/// All mounts of secretfs in this namespace whose process is gone. Those of other users can be judged by root only.
+/// They are asked one after the other, and each that hangs takes a few seconds.
 ///
 /// # Errors
 /// [`MountError::Table`].
@@ -53,8 +53,8 @@ pub fn stale_mounts() -> Result<Vec<Entry>, MountError> {
     Ok(table.ours().filter(|entry| matches!(health_of(entry), Ok(Health::Dead))).cloned().collect())
 }
 
-/// Whether the process behind a FUSE mount lives; takes a few seconds when it hangs. A mount that is covered by another one
-/// is [`Health::Unknown`].
+/// Whether the process behind a FUSE mount lives; takes a few seconds when it hangs. A mount that is covered by another
+/// one is [`Health::Unknown`].
 ///
 /// # Errors
 /// [`MountError::Unreachable`].
@@ -67,24 +67,28 @@ pub fn health_of(entry: &Entry) -> Result<Health, MountError> {
 }
 
 /// Detaches exactly this mount, wherever it is now. Not there any more is success.
-pub(super) fn detach_exactly(identity: &Identity) -> Result<(), MountError> {
-    let table = Table::read()?;
-    // Before Linux 6.8 a file system that came after ours may have got the device and the id of ours.
+pub(super) fn detach_exactly(place: &Place) -> Result<(), MountError> {
+    let (table, identity) = (Table::read()?, &place.identity);
+    // After ours has gone, another file system may get its device, and another mount its id.
     let ours = |entry: &&Entry| entry.device == identity.device && entry.is_ours();
     let Some(entry) = table.by_id(identity.mount_id).filter(ours) else { return Ok(()) };
-    let target = target::open(&entry.mount_point)?;
-    let found = target.identity()?;
-    if found.is(identity) {
-        return detach(target);
+    let found = target::open(&entry.mount_point).and_then(|target| Ok((target.identity()?, target)));
+    match found {
+        Ok((found, target)) if found.is(identity) => detach(target),
+        // Newer than ours, with the id of ours.
+        Ok((found, _)) if found.mount_id == identity.mount_id => Ok(()),
+        Ok((_, target)) => Err(MountError::Covered { path: target.path }),
+        // A mount that this user cannot even reach, elsewhere than ours was, is the mount of somebody else with the id
+        // of ours.
+        Err(_) if entry.mount_point != place.path => Ok(()),
+        Err(error) => Err(error),
     }
-    // The id may have been given to a new mount after ours was gone; else something lies on ours.
-    if found.mount_id == identity.mount_id { Ok(()) } else { Err(MountError::Covered { path: target.path }) }
 }
 
 /// Detaches the mount whose root the target is, lazily.
 pub(super) fn detach(target: Target) -> Result<(), MountError> {
-    // Through the descriptor it is this mount and no other, even if one is put over it now (the kernel takes the mount from the
-    // descriptor's path). UMOUNT_NOFOLLOW would refuse the link in /proc.
+    // Through the descriptor it is this mount and no other, even if one is put over it now (the kernel takes the mount
+    // from the descriptor's path). UMOUNT_NOFOLLOW would refuse the link in /proc.
     match rustix::mount::unmount(proc_path(target.fd.as_fd()), UnmountFlags::DETACH) {
         Ok(()) => Ok(()),
         // The helper works by path, and can hit nothing but a FUSE mount of this user.

@@ -25,8 +25,8 @@ pub enum Seen {
 /// so that the session gets no ENODEV after a plain `umount`, and the daemon would live on unseen.
 ///
 /// It sleeps in poll(2) on mountinfo, which the kernel ends at each change of the mount table and at nothing else
-/// (`mounts_poll`, fs/proc_namespace.c): no wake-up while nobody mounts or unmounts. Mounts in *other* namespaces, such as
-/// a bind mount in a container, are not seen; they keep the file system alive by themselves.
+/// (`mounts_poll`, fs/proc_namespace.c): no wake-up while nobody mounts or unmounts. Mounts in *other* namespaces, such
+/// as a bind mount in a container, are not seen; they keep the file system alive by themselves.
 #[derive(Debug)]
 pub struct Watch {
     device: Device,
