@@ -81,9 +81,15 @@ pub fn object_from_json(kind: Kind, bytes: &[u8]) -> Result<Object, DecodeError>
     Ok(Object { meta, data: data.values, immutable: json.immutable.unwrap_or(false) })
 }
 
+/// Decodes the metadata of one object of `kind` and passes over its values, which a deleted object still has.
+pub fn object_meta_from_json(kind: Kind, bytes: &[u8]) -> Result<Meta, DecodeError> {
+    let name = kind.api_kind();
+    PartialJson::alone(name, "v1", bytes)?.meta(kind, &mut None)
+}
+
 /// Decodes the metadata of one object, as a metadata watch holds it (`PartialObjectMetadata`).
 pub fn meta_from_json(kind: Kind, bytes: &[u8]) -> Result<Meta, DecodeError> {
-    PartialJson::alone(bytes)?.meta(kind, &mut None)
+    PartialJson::alone(PARTIAL, META_V1, bytes)?.meta(kind, &mut None)
 }
 
 /// Decodes a page of a metadata list (`PartialObjectMetadataList`).
@@ -95,7 +101,7 @@ pub fn meta_page_from_json(kind: Kind, bytes: &[u8]) -> Result<Page<Meta>, Decod
 
 /// Decodes the metadata of one namespace.
 pub fn namespace_from_json(bytes: &[u8]) -> Result<Versioned<Namespace>, DecodeError> {
-    let metadata = PartialJson::alone(bytes)?;
+    let metadata = PartialJson::alone(PARTIAL, META_V1, bytes)?;
     Ok(Versioned { item: metadata.namespace_name()?, version: metadata.version("Namespace")? })
 }
 
@@ -193,10 +199,10 @@ fn require(
 }
 
 impl<'a> PartialJson<'a> {
-    fn alone(bytes: &'a [u8]) -> Result<MetadataJson<'a>, DecodeError> {
-        let json: PartialJson = parse(PARTIAL, bytes)?;
-        require(&json.kind, &json.api_version, PARTIAL, META_V1)?;
-        json.metadata.ok_or(DecodeError::Missing { kind: PARTIAL, field: "metadata" })
+    fn alone(kind: &'static str, version: &'static str, bytes: &'a [u8]) -> Result<MetadataJson<'a>, DecodeError> {
+        let json: PartialJson = parse(kind, bytes)?;
+        require(&json.kind, &json.api_version, kind, version)?;
+        json.metadata.ok_or(DecodeError::Missing { kind, field: "metadata" })
     }
 
     /// An item of a list need not repeat what it is.

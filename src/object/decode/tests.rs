@@ -234,6 +234,7 @@ fn decode_all(bytes: &[u8]) {
     for kind in Kind::ALL {
         let _ = object_from_json(kind, bytes);
         let _ = meta_from_json(kind, bytes);
+        let _ = object_meta_from_json(kind, bytes);
         let _ = meta_page_from_json(kind, bytes);
     }
     let _ = namespace_from_json(bytes);

@@ -1,0 +1,6 @@
+//! The source against a scripted server: one file for each thing that it does.
+
+mod following;
+mod listing;
+mod requests;
+mod rotation;
