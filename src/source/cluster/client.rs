@@ -138,11 +138,16 @@ impl Client {
         let mut used = None;
         let result = timeout_at(deadline, self.read_until(request, deadline, &mut used)).await;
         let result = result.unwrap_or(Err(Failure::TimedOut));
-        if let (Err(Failure::TimedOut), Some(session)) = (&result, &used) {
-            self.sessions.distrust(session);
-        }
-        self.note(&result);
+        self.conclude(&result, used);
         result
+    }
+
+    /// Draws the conclusions from how a request ended.
+    fn conclude<T>(&self, result: &Result<T, Failure>, used: Option<Arc<Session>>) {
+        if let (Err(Failure::TimedOut), Some(session)) = (result, used) {
+            self.sessions.distrust(&session);
+        }
+        self.note(result);
     }
 
     async fn read_until(
@@ -182,12 +187,15 @@ impl Client {
     /// Starts a watch: resolves when the server has accepted it.
     pub async fn open(&self, request: &Request) -> Result<Stream, Failure> {
         let mut used = None;
-        let result = timeout_at(Instant::now() + self.timeout, self.ask(request, &mut used)).await;
-        let result = result.unwrap_or(Err(Failure::TimedOut));
-        if let (Err(Failure::TimedOut), Some(session)) = (&result, &used) {
-            self.sessions.distrust(session);
-        }
-        self.note(&result);
+        let attempts = async {
+            match self.ask(request, &mut used).await {
+                // A pooled connection that the server was closing just then.
+                Err(Failure::Cut) => self.ask(request, &mut used).await,
+                other => other,
+            }
+        };
+        let result = timeout_at(Instant::now() + self.timeout, attempts).await.unwrap_or(Err(Failure::TimedOut));
+        self.conclude(&result, used);
         let body = result?.into_body();
         self.counts.open_watches.fetch_add(1, Relaxed);
         Ok(Stream { body, counts: self.counts.clone() })

@@ -73,27 +73,34 @@ pub fn not_found(id: &ObjectId) -> Refusal {
     Refusal::NotFound { what: id.to_string() }
 }
 
-/// When to try again after a failure: soon while the server is away, seldom where it said no.
+/// When to try again after a failure: soon while the server is away, seldom where it says no.
 pub struct Pace {
-    backoff: Backoff,
+    outage: Backoff,
+    /// A server that has just restarted knows no old version, and a line may be garbled on its way: that is over at once,
+    /// unless it is always so.
+    oddity: Backoff,
     poll: Duration,
 }
 
 impl Pace {
     pub fn new(poll: Duration) -> Self {
-        Pace { backoff: Backoff::for_outage(), poll }
+        let oddity = Backoff::new(Duration::from_millis(10), Duration::from_secs(10));
+        Pace { outage: Backoff::for_outage(), oddity, poll }
     }
 
     pub fn after(&mut self, failure: &Failure) -> Duration {
         match failure.busy() {
             // Retry-After is for the server's good, but not without end.
             Some(Some(wait)) => wait.min(self.poll),
-            _ if failure.is_outage() || *failure == Failure::Gone => self.backoff.delay(),
+            _ if failure.is_outage() => self.outage.delay(),
+            _ if failure.is_oddity() => self.oddity.delay(),
             _ => self.poll,
         }
     }
 
+    /// A watch has run and ended in order.
     pub fn reset(&mut self) {
-        self.backoff.reset();
+        self.outage.reset();
+        self.oddity.reset();
     }
 }

@@ -86,9 +86,14 @@ impl Failure {
             Failure::Refused | Failure::NoSuchHost | Failure::Tls(_) | Failure::Proxy(_) => true,
             Failure::TimedOut | Failure::Cut | Failure::Network(_) | Failure::Alien { .. } => true,
             Failure::Status { code, .. } => *code == 429 || *code >= 500,
-            Failure::TooLarge { .. } | Failure::Malformed(_) | Failure::BadStream(_) => false,
-            Failure::Gone | Failure::OtherObject | Failure::Credentials(_) => false,
+            _ => false,
         }
+    }
+
+    /// Whether the server answers, but not with what can be used.
+    pub fn is_oddity(&self) -> bool {
+        use Failure::{BadStream, Gone, Malformed, OtherObject, TooLarge};
+        matches!(self, Gone | TooLarge { .. } | Malformed(_) | BadStream(_) | OtherObject)
     }
 
     /// For 429 and gateway errors: how long the server wants to be left alone, if it said so.

@@ -50,7 +50,7 @@ pub type Answer = Vec<Step>;
 
 /// See the module's documentation. Dropping it closes everything.
 pub struct Fake {
-    address: SocketAddr,
+    pub address: SocketAddr,
     seen: Arc<Mutex<Vec<Seen>>>,
     folder: TempDir,
     // Ends the accepting task, and with it the connections.
@@ -92,11 +92,15 @@ impl Fake {
 
     /// Writes a kubeconfig for this server whose user is `user`.
     pub fn kubeconfig(&self, user: Json) -> PathBuf {
+        self.kubeconfig_of(json!({"server": format!("http://{}", self.address)}), user)
+    }
+
+    /// The same for any cluster.
+    pub fn kubeconfig_of(&self, cluster: Json, user: Json) -> PathBuf {
         let path = self.path("kubeconfig");
-        let server = format!("http://{}", self.address);
         let json = json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "fake",
-            "clusters": [{"name": "fake", "cluster": {"server": server}}],
+            "clusters": [{"name": "fake", "cluster": cluster}],
             "contexts": [{"name": "fake", "context": {"cluster": "fake", "user": "me"}}],
             "users": [{"name": "me", "user": user}],
         });
@@ -104,9 +108,14 @@ impl Fake {
         path
     }
 
+    /// Short deadlines and the usual user.
     pub fn options(&self) -> ClusterOptions {
+        self.options_for(self.kubeconfig(json!({"token": TOKEN})))
+    }
+
+    pub fn options_for(&self, kubeconfig: PathBuf) -> ClusterOptions {
         ClusterOptions {
-            kubeconfig: Some(self.kubeconfig(json!({"token": TOKEN}))),
+            kubeconfig: Some(kubeconfig),
             timeout: Duration::from_millis(400),
             poll: Duration::from_millis(100),
             login: Login::Silent,

@@ -125,12 +125,15 @@ impl Fetcher {
             }
             Ok(_) if gone_now => Err(not_found(id)),
             Ok(_) => return Next::Again,
-            Err(failure) if failure.is_not_found(id.name.as_str()) => {
-                if entry.reports == before {
+            Err(failure) if failure.is_not_found(id.name.as_str()) => match entry.reports == before {
+                true => {
                     self.core.store.remove(id);
+                    Err(not_found(id))
                 }
-                Err(not_found(id))
-            }
+                false if gone_now => Err(not_found(id)),
+                // It has come back since.
+                false => return Next::Again,
+            },
             Err(failure) => {
                 outcome.send_replace(Some(Err(self.core.refusal(id, failure.clone()))));
                 // Who waits has been told. What is shown to readers must be brought up to date all the same.

@@ -119,7 +119,7 @@ impl Listing {
         }
         self.progress.send_replace(Progress { complete: true, live: true, refusal: None });
         loop {
-            read(stream, timing.limit(seconds), version, |event, object| match event {
+            read(&core.client, stream, timing.limit(seconds), version, |event, object| match event {
                 Event::Bookmark => Ok("".into()),
                 event => names.take(event, object),
             })

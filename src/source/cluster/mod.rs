@@ -76,8 +76,8 @@ pub struct Cluster {
 
 impl Cluster {
     /// Finds the cluster that `options` and the environment name, and reads the credentials; an exec plugin runs here, once.
-    /// Makes no request: whether the server answers shows with the first one. Must be called inside a tokio runtime, which
-    /// then drives the source; after a fork, not before.
+    /// Makes no request: whether the server answers shows with the first one. Must be called inside a tokio runtime (with
+    /// its I/O and time drivers), which then drives the source; after a fork, not before.
     pub async fn connect(options: &ClusterOptions, store: Arc<Store>) -> Result<Cluster, ConnectError> {
         Cluster::connect_in(options, &Environment::of_this_process(), Timing::default(), store).await
     }

@@ -153,7 +153,7 @@ impl Named {
                 met |= event == Event::Present;
                 self.take(event, object)
             };
-            read(stream, timing.limit(seconds), &mut version, take).await?;
+            read(client, stream, timing.limit(seconds), &mut version, take).await?;
             pace.reset();
             if !met && self.core.loaded(&self.id).is_some() {
                 self.learn().await?;

@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::backoff::random_fraction;
 use super::buffer::Lines;
-use super::client::Stream;
+use super::client::{Client, Stream};
 use super::failure::{Failure, classify, status_failure};
 use crate::object::{DecodeError, MAX_OBJECT_JSON, version_from_json};
 
@@ -73,15 +73,28 @@ struct EventJson<'a> {
 /// Hands each event to `take`, which gives its resourceVersion back, until the server ends the watch in order, which it must
 /// do within `length`. `version` is always that of the last event taken, so that another watch can go on from there.
 pub async fn read(
-    mut stream: Stream,
+    client: &Client,
+    stream: Stream,
     length: Duration,
+    version: &mut Option<Arc<str>>,
+    take: impl FnMut(Event, &[u8]) -> Result<Arc<str>, DecodeError>,
+) -> Result<(), Failure> {
+    let result = read_until(stream, Instant::now() + length, version, take).await;
+    if result.is_err() {
+        client.note(&result);
+    }
+    result
+}
+
+async fn read_until(
+    mut stream: Stream,
+    deadline: Instant,
     version: &mut Option<Arc<str>>,
     mut take: impl FnMut(Event, &[u8]) -> Result<Arc<str>, DecodeError>,
 ) -> Result<(), Failure> {
     // An event is a little longer than its object.
     let mut lines = Lines::new(MAX_OBJECT_JSON + 1024);
     let began = Instant::now();
-    let deadline = began + length;
     loop {
         let Ok(frame) = timeout_at(deadline, stream.body.frame()).await else { return Err(Failure::TimedOut) };
         let Some(frame) = frame else {

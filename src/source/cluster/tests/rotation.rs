@@ -21,9 +21,7 @@ async fn accepting(token: &'static str) -> Fake {
 }
 
 fn options(fake: &Fake, user: Json) -> ClusterOptions {
-    let options = fake.options();
-    // Written last: it is one file.
-    ClusterOptions { kubeconfig: Some(fake.kubeconfig(user)), timeout: Duration::from_secs(5), ..options }
+    ClusterOptions { timeout: Duration::from_secs(5), ..fake.options_for(fake.kubeconfig(user)) }
 }
 
 #[tokio::test]
