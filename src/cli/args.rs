@@ -29,6 +29,12 @@ pub struct SourceArgs {
     /// Kubeconfig file [default: $KUBECONFIG, ~/.kube/config, or the pod's service account]
     #[arg(long, value_name = "FILE", conflicts_with = "manifests")]
     pub kubeconfig: Option<PathBuf>,
+    /// Cluster of the kubeconfig, instead of the context's
+    #[arg(long, value_name = "NAME", conflicts_with = "manifests")]
+    pub cluster: Option<String>,
+    /// User of the kubeconfig, instead of the context's
+    #[arg(long, value_name = "NAME", conflicts_with = "manifests")]
+    pub user: Option<String>,
     /// User to impersonate
     #[arg(long = "as", value_name = "USER", conflicts_with = "manifests")]
     pub impersonate: Option<String>,

@@ -61,6 +61,7 @@ async fn plan(home: &Home) -> Result<Plan, Failure> {
     let namespace = Namespace::new("default").map_err(|error| Failure::new(Code::Failed, error.to_string()))?;
     let manifests = Manifests::open(vec![Input::File(home.manifest())], namespace, store.clone())
         .map_err(|error| Failure::new(Code::Input, error.to_string()))?;
+    tokio::spawn(manifests.watch());
     let source: Arc<dyn Source> = Arc::new(manifests);
     let shape = Shape::Names { namespace: None, kinds: vec![crate::object::Kind::Secret], selector: None };
     let owner = Owner::Me { uid: rustix::process::geteuid().as_raw(), gid: rustix::process::getegid().as_raw() };

@@ -8,7 +8,7 @@ use super::source_arg::SourceArg;
 use crate::exit::{Code, Failure};
 use crate::object::{Namespace, ObjectId};
 use crate::source::Source;
-use crate::source::cluster::{Cluster, ClusterOptions};
+use crate::source::cluster::{Cluster, ClusterOptions, Impersonation, Login};
 use crate::source::manifests::{Input, Manifests};
 use crate::store::Store;
 use crate::view::Shape;
@@ -27,15 +27,23 @@ pub async fn open(args: &SourceArgs) -> Result<Opened, Failure> {
         let options = ClusterOptions {
             kubeconfig: args.kubeconfig.clone(),
             context: args.context.clone(),
+            cluster: args.cluster.clone(),
+            user: args.user.clone(),
             namespace: args.namespace.clone(),
+            impersonation: Impersonation {
+                user: args.impersonate.clone(),
+                groups: args.impersonate_groups.clone(),
+                uid: args.impersonate_uid.clone(),
+            },
             timeout: args.timeout,
             poll: args.poll,
-            impersonate: args.impersonate.clone(),
-            impersonate_groups: args.impersonate_groups.clone(),
-            impersonate_uid: args.impersonate_uid.clone(),
+            // Whoever typed the command still waits for it, so a plugin may ask them to log in.
+            login: Login::MayPrompt,
         };
-        let cluster = Cluster::connect(options, store.clone()).await?;
-        let namespace = cluster.default_namespace().clone();
+        let cluster = Cluster::connect(&options, store.clone())
+            .await
+            .map_err(|error| Failure::new(Code::Input, error.to_string()))?;
+        let namespace = cluster.namespace().clone();
         return Ok(Opened { source: Arc::new(cluster), store, namespace });
     }
     let namespace = match &args.namespace {
@@ -45,6 +53,7 @@ pub async fn open(args: &SourceArgs) -> Result<Opened, Failure> {
     let inputs = args.manifests.iter().map(|path| input(path)).collect::<Result<_, Failure>>()?;
     let manifests = Manifests::open(inputs, namespace.clone(), store.clone())
         .map_err(|error| Failure::new(Code::Input, error.to_string()))?;
+    tokio::spawn(manifests.watch());
     Ok(Opened { source: Arc::new(manifests), store, namespace })
 }
 

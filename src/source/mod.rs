@@ -4,6 +4,7 @@
 
 pub mod cluster;
 pub mod manifests;
+pub mod selector;
 
 use std::sync::Arc;
 
