@@ -19,7 +19,7 @@ use kube::config::{AuthInfo, Cluster, Context, ExecAuthCluster, Kubeconfig, Kube
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
-use super::headers::{Impersonation, impersonation_headers};
+use super::headers::impersonation_headers;
 use super::proxy::{self, ProxyVariables};
 use crate::object::Namespace;
 
@@ -31,7 +31,10 @@ pub struct ClusterOptions {
     pub cluster: Option<String>,
     pub user: Option<String>,
     pub namespace: Option<Namespace>,
-    pub impersonation: Impersonation,
+    /// kubectl's `--as`, `--as-group` and `--as-uid`; what is not given is taken from the kubeconfig.
+    pub impersonate: Option<String>,
+    pub impersonate_groups: Vec<String>,
+    pub impersonate_uid: Option<String>,
     /// The deadline of every request, its body included.
     pub timeout: Duration,
     /// How often an object is asked for that may not be watched, and how often a refused request is tried again.
@@ -47,7 +50,9 @@ impl Default for ClusterOptions {
             cluster: None,
             user: None,
             namespace: None,
-            impersonation: Impersonation::default(),
+            impersonate: None,
+            impersonate_groups: Vec::new(),
+            impersonate_uid: None,
             timeout: Duration::from_secs(5),
             poll: Duration::from_secs(30),
             login: Login::Silent,
@@ -188,7 +193,7 @@ impl Target {
             namespace,
             proxy,
             trust: trust_of(&cluster)?,
-            headers: impersonation_headers(&auth_info, &options.impersonation)?,
+            headers: impersonation_headers(&auth_info, options)?,
             credentials: CredentialSource::Kubeconfig { files, user, cluster: Box::new(cluster) },
         })
     }
@@ -209,7 +214,7 @@ impl Target {
             namespace,
             proxy: None,
             trust: Trust { roots: config.root_cert, roots_file: config.root_cert_file, ..Trust::default() },
-            headers: impersonation_headers(&AuthInfo::default(), &options.impersonation)?,
+            headers: impersonation_headers(&AuthInfo::default(), options)?,
             credentials: CredentialSource::InCluster { token_file },
         })
     }

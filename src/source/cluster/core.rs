@@ -76,24 +76,37 @@ pub fn not_found(id: &ObjectId) -> Refusal {
 /// When to try again after a failure: soon while the server is away, seldom where it says no.
 pub struct Pace {
     outage: Backoff,
-    /// A server that has just restarted knows no old version, and a line may be garbled on its way: that is over at once,
-    /// unless it is always so.
+    /// A server that has just restarted knows no old version: a list helps at once, unless it is always so.
+    gone: Backoff,
+    /// An answer may be garbled once, or always.
     oddity: Backoff,
+    /// A server that has just restarted may not know its own rules yet and refuse what it allowed before.
+    denial: Backoff,
     poll: Duration,
+}
+
+/// Whether the server has ever answered what is asked of it now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Before {
+    Answered,
+    Never,
 }
 
 impl Pace {
     pub fn new(poll: Duration) -> Self {
-        let oddity = Backoff::new(Duration::from_millis(10), Duration::from_secs(10));
-        Pace { outage: Backoff::for_outage(), oddity, poll }
+        let gone = Backoff::new(Duration::from_millis(10), Duration::from_secs(10));
+        let seldom = || Backoff::new(Duration::from_millis(500).min(poll), poll);
+        Pace { outage: Backoff::for_outage(), gone, oddity: seldom(), denial: seldom(), poll }
     }
 
-    pub fn after(&mut self, failure: &Failure) -> Duration {
+    pub fn after(&mut self, failure: &Failure, before: Before) -> Duration {
         match failure.busy() {
             // Retry-After is for the server's good, but not without end.
             Some(Some(wait)) => wait.min(self.poll),
             _ if failure.is_outage() => self.outage.delay(),
+            _ if *failure == Failure::Gone => self.gone.delay(),
             _ if failure.is_oddity() => self.oddity.delay(),
+            _ if before == Before::Answered => self.denial.delay(),
             _ => self.poll,
         }
     }
@@ -101,6 +114,8 @@ impl Pace {
     /// A watch has run and ended in order.
     pub fn reset(&mut self) {
         self.outage.reset();
+        self.gone.reset();
         self.oddity.reset();
+        self.denial.reset();
     }
 }

@@ -92,8 +92,8 @@ impl Failure {
 
     /// Whether the server answers, but not with what can be used.
     pub fn is_oddity(&self) -> bool {
-        use Failure::{BadStream, Gone, Malformed, OtherObject, TooLarge};
-        matches!(self, Gone | TooLarge { .. } | Malformed(_) | BadStream(_) | OtherObject)
+        use Failure::{BadStream, Malformed, OtherObject, TooLarge};
+        matches!(self, TooLarge { .. } | Malformed(_) | BadStream(_) | OtherObject)
     }
 
     /// For 429 and gateway errors: how long the server wants to be left alone, if it said so.

@@ -116,7 +116,7 @@ impl Fake {
     pub fn options_for(&self, kubeconfig: PathBuf) -> ClusterOptions {
         ClusterOptions {
             kubeconfig: Some(kubeconfig),
-            timeout: Duration::from_millis(400),
+            timeout: Duration::from_millis(800),
             poll: Duration::from_millis(100),
             login: Login::Silent,
             ..ClusterOptions::default()

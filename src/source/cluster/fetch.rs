@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use super::core::{Core, Pace, not_found};
+use super::core::{Before, Core, Pace, not_found};
 use super::failure::Failure;
 use crate::object::{Kind, Meta, Namespace, Object, ObjectId};
 use crate::store::Refusal;
@@ -98,7 +98,7 @@ impl Fetcher {
                         return;
                     }
                     Next::Again => None,
-                    Next::Later(failure) => Some(pace.after(&failure)),
+                    Next::Later(failure) => Some(pace.after(&failure, Before::Answered)),
                 }
             };
             if let Some(pause) = pause {

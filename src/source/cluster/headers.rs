@@ -3,18 +3,10 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 use kube::config::AuthInfo;
 
-use super::config::ConnectError;
-
-/// kubectl's `--as`, `--as-group` and `--as-uid`. What is not given is taken from the kubeconfig.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Impersonation {
-    pub user: Option<String>,
-    pub groups: Vec<String>,
-    pub uid: Option<String>,
-}
+use super::config::{ClusterOptions, ConnectError};
 
 /// The headers of every request. Source: client-go's transport/round_trippers.go, `impersonatingRoundTripper`.
-pub fn impersonation_headers(user: &AuthInfo, flags: &Impersonation) -> Result<HeaderMap, ConnectError> {
+pub fn impersonation_headers(user: &AuthInfo, flags: &ClusterOptions) -> Result<HeaderMap, ConnectError> {
     let mut headers = HeaderMap::new();
     let mut add = |name: &str, value: &str| {
         let invalid = || ConnectError::Invalid { what: "impersonation", why: format!("{name} cannot be a header") };
@@ -22,14 +14,14 @@ pub fn impersonation_headers(user: &AuthInfo, flags: &Impersonation) -> Result<H
         headers.append(name.clone(), HeaderValue::from_str(value).map_err(|_| invalid())?);
         Ok::<_, ConnectError>(())
     };
-    if let Some(name) = flags.user.as_ref().or(user.impersonate.as_ref()).filter(|name| !name.is_empty()) {
+    if let Some(name) = flags.impersonate.as_ref().or(user.impersonate.as_ref()).filter(|name| !name.is_empty()) {
         add("impersonate-user", name)?;
     }
-    if let Some(uid) = flags.uid.as_ref().or(user.impersonate_uid.as_ref()).filter(|uid| !uid.is_empty()) {
+    if let Some(uid) = flags.impersonate_uid.as_ref().or(user.impersonate_uid.as_ref()).filter(|uid| !uid.is_empty()) {
         add("impersonate-uid", uid)?;
     }
     let configured = user.impersonate_groups.as_deref().unwrap_or_default();
-    for group in if flags.groups.is_empty() { configured } else { &flags.groups } {
+    for group in if flags.impersonate_groups.is_empty() { configured } else { &flags.impersonate_groups } {
         add("impersonate-group", group)?;
     }
     for (key, values) in user.impersonate_user_extra.iter().flatten() {
@@ -72,12 +64,17 @@ mod tests {
             impersonate_user_extra: Some([("example.com/scope".to_owned(), vec!["a".to_owned()])].into()),
             ..AuthInfo::default()
         };
-        let headers = impersonation_headers(&user, &Impersonation::default()).unwrap();
+        let headers = impersonation_headers(&user, &ClusterOptions::default()).unwrap();
         assert_eq!(headers["impersonate-user"], "from-file");
         assert_eq!(headers.get_all("impersonate-group").iter().collect::<Vec<_>>(), ["g1", "g2"]);
         assert_eq!(headers["impersonate-extra-example.com%2fscope"], "a");
 
-        let flags = Impersonation { user: Some("typed".into()), groups: vec!["g3".into()], uid: Some("7".into()) };
+        let flags = ClusterOptions {
+            impersonate: Some("typed".into()),
+            impersonate_groups: vec!["g3".into()],
+            impersonate_uid: Some("7".into()),
+            ..ClusterOptions::default()
+        };
         let headers = impersonation_headers(&user, &flags).unwrap();
         assert_eq!(headers["impersonate-user"], "typed");
         assert_eq!(headers["impersonate-uid"], "7");
@@ -86,8 +83,8 @@ mod tests {
 
     #[test]
     fn a_group_without_a_user_is_refused() {
-        let flags = Impersonation { groups: vec!["g".into()], ..Impersonation::default() };
+        let flags = ClusterOptions { impersonate_groups: vec!["g".into()], ..ClusterOptions::default() };
         assert!(impersonation_headers(&AuthInfo::default(), &flags).is_err());
-        assert!(impersonation_headers(&AuthInfo::default(), &Impersonation::default()).unwrap().is_empty());
+        assert!(impersonation_headers(&AuthInfo::default(), &ClusterOptions::default()).unwrap().is_empty());
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use super::core::{Core, Pace};
+use super::core::{Before, Core, Pace};
 use super::failure::Failure;
 use super::fetch::Fetcher;
 use super::request::{Collection, PAGE};
@@ -86,7 +86,8 @@ impl Listing {
                 // The watch cannot go on from there, or its content cannot be trusted.
                 version = None;
             }
-            let pause = pace.after(&failure);
+            let before = if self.progress.borrow().complete { Before::Answered } else { Before::Never };
+            let pause = pace.after(&failure, before);
             if failure != Failure::Gone {
                 self.stalled(failure.refusal(self.collection.name(), core.client.server()));
             }

@@ -40,7 +40,6 @@ use futures_util::future::BoxFuture;
 
 pub use client::{RequestCounts, Trouble};
 pub use config::{ClusterOptions, ConnectError, Login};
-pub use headers::Impersonation;
 
 use self::core::{Core, not_found};
 use client::Client;
@@ -78,8 +77,8 @@ impl Cluster {
     /// Finds the cluster that `options` and the environment name, and reads the credentials; an exec plugin runs here, once.
     /// Makes no request: whether the server answers shows with the first one. Must be called inside a tokio runtime (with
     /// its I/O and time drivers), which then drives the source; after a fork, not before.
-    pub async fn connect(options: &ClusterOptions, store: Arc<Store>) -> Result<Cluster, ConnectError> {
-        Cluster::connect_in(options, &Environment::of_this_process(), Timing::default(), store).await
+    pub async fn connect(options: ClusterOptions, store: Arc<Store>) -> Result<Cluster, ConnectError> {
+        Cluster::connect_in(&options, &Environment::of_this_process(), Timing::default(), store).await
     }
 
     async fn connect_in(
@@ -97,7 +96,7 @@ impl Cluster {
     }
 
     /// The namespace to use where none is given: `-n`, else the context's, else `default`.
-    pub fn namespace(&self) -> &Namespace {
+    pub fn default_namespace(&self) -> &Namespace {
         &self.core.client.target().namespace
     }
 

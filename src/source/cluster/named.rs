@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
 
-use super::core::{Core, Pace, not_found};
+use super::core::{Before, Core, Pace, not_found};
 use super::failure::Failure;
 use super::request;
 use super::watch::{Event, is_older, read};
@@ -100,7 +100,8 @@ impl Named {
                 true
             });
             tracing::debug!("{}: {failure}", self.id);
-            let pause = pace.after(&failure);
+            let before = if self.core.loaded(&self.id).is_some() { Before::Answered } else { Before::Never };
+            let pause = pace.after(&failure, before);
             tokio::select! {
                 () = sleep(pause) => {}
                 // Somebody waits: first the object, then the watch.

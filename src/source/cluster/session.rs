@@ -104,13 +104,9 @@ impl Sessions {
 
     /// Drops the connections of `session`: nothing came back on one of them.
     pub fn distrust(&self, session: &Arc<Session>) {
-        let identity = session.identity.clone();
-        // This worked before with the same settings.
-        let Ok(transport) = transport::connect(&self.0.target, identity.certificate.as_ref(), self.0.timeout) else {
-            return;
-        };
         let mut state = self.0.lock();
         if Arc::ptr_eq(&state.current, session) {
+            let (identity, transport) = (session.identity.clone(), session.transport.afresh());
             state.current = Arc::new(Session { identity, transport });
         }
     }

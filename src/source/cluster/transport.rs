@@ -40,11 +40,35 @@ pub type BoxError = Box<dyn Error + Send + Sync>;
 /// Something that exchanges a request for a response. Each way to the server is another type; this is one.
 pub trait Transport: Send + Sync {
     fn send(&self, request: Request<Full<Bytes>>) -> ResponseFuture;
+
+    /// The same way without the connections of this one.
+    fn afresh(&self) -> Arc<dyn Transport>;
 }
 
-impl<C: Connect + Clone + Send + Sync + 'static> Transport for Client<C, Full<Bytes>> {
+struct Pool<C> {
+    connector: C,
+    client: Client<C, Full<Bytes>>,
+}
+
+impl<C: Connect + Clone + Send + Sync + 'static> Pool<C> {
+    fn start(connector: C) -> Arc<dyn Transport> {
+        // No pool timer: it would wake an idle daemon. The API server closes idle connections after 90 s; one that is
+        // nearly that old is not used again, so that a request does not meet the close.
+        let client = Client::builder(TokioExecutor::new())
+            .pool_idle_timeout(Duration::from_secs(80))
+            .pool_max_idle_per_host(8)
+            .build(connector.clone());
+        Arc::new(Pool { connector, client })
+    }
+}
+
+impl<C: Connect + Clone + Send + Sync + 'static> Transport for Pool<C> {
     fn send(&self, request: Request<Full<Bytes>>) -> ResponseFuture {
-        self.request(request)
+        self.client.request(request)
+    }
+
+    fn afresh(&self) -> Arc<dyn Transport> {
+        Pool::start(self.connector.clone())
     }
 }
 
@@ -124,14 +148,11 @@ where
     H::Future: Send + 'static,
     H::Error: Into<BoxError>,
 {
-    let connector = Bounded { inner: tls_connector(tls, connector)?, timeout };
-    // No pool timer: it would wake an idle daemon. The API server closes idle connections after 90 s; one that is nearly
-    // that old is not used again, so that a request does not meet the close.
-    let client = Client::builder(TokioExecutor::new())
-        .pool_idle_timeout(Duration::from_secs(80))
-        .pool_max_idle_per_host(8)
-        .build(connector);
-    Ok(Arc::new(client))
+    if tls.cluster_url.scheme_str() == Some("http") {
+        // Without TLS the host's trust store need not be read, which takes longer than everything else here.
+        return Ok(Pool::start(Bounded { inner: connector, timeout }));
+    }
+    Ok(Pool::start(Bounded { inner: tls_connector(tls, connector)?, timeout }))
 }
 
 /// What a connection must be able to do; a short name for hyper's bounds.
@@ -148,24 +169,28 @@ struct Bounded<C> {
 
 impl<C> Service<Uri> for Bounded<C>
 where
-    C: Service<Uri, Error = BoxError>,
+    C: Service<Uri>,
     C::Future: Send + 'static,
     C::Response: 'static,
+    C::Error: Into<BoxError>,
 {
     type Response = C::Response;
     type Error = BoxError;
     type Future = Pin<Box<dyn Future<Output = Result<C::Response, BoxError>> + Send>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.inner.poll_ready(context)
+        self.inner.poll_ready(context).map_err(Into::into)
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
         let connecting = tokio::time::timeout(self.timeout, self.inner.call(uri));
         // A timeout is an io::Error, as the kernel's own would be.
-        Box::pin(
-            async move { connecting.await.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into())) },
-        )
+        Box::pin(async move {
+            match connecting.await {
+                Ok(connected) => connected.map_err(Into::into),
+                Err(_) => Err(io::Error::from(io::ErrorKind::TimedOut).into()),
+            }
+        })
     }
 }
 

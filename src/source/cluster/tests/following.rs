@@ -247,7 +247,7 @@ async fn a_watch_that_stalls_is_noticed_and_replaced() {
     cluster.follow(id("web")).await.unwrap();
     until("version 2", || version(&store).as_deref() == Some("2")).await;
     // One second was asked for, 0.3 s of grace; then the pause and one round trip.
-    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
 }
 
 #[tokio::test]
@@ -270,7 +270,7 @@ async fn recovery_from_a_black_hole_does_not_wait_for_the_deadline() {
     dark.store(false, SeqCst);
     let began = Instant::now();
     until("a watch", || cluster.status().requests.open_watches == 1).await;
-    assert!(began.elapsed() < Duration::from_millis(2200), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
 }
 
 #[tokio::test]

@@ -101,7 +101,7 @@ async fn a_plugin_that_fails_says_so_without_what_it_printed() {
     let fake = accepting("t1").await;
     let user = json!({"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": "sh",
         "args": ["-c", "echo planted; echo planted >&2; exit 7"]}});
-    let error = Cluster::connect(&options(&fake, user), Store::new()).await.err().unwrap();
+    let error = Cluster::connect(options(&fake, user), Store::new()).await.err().unwrap();
     assert!(matches!(error, ConnectError::Credentials(_)));
     let text = format!("{error} {error:?}");
     assert!(text.contains("plugin sh failed") && !text.contains("planted"), "{text}");
@@ -111,8 +111,8 @@ async fn a_plugin_that_fails_says_so_without_what_it_printed() {
 async fn impersonation_is_sent_with_every_request() {
     let fake = accepting(TOKEN).await;
     let mut options = fake.options();
-    options.impersonation.user = Some("jane".into());
-    options.impersonation.groups = vec!["dev".into(), "ops".into()];
+    options.impersonate = Some("jane".into());
+    options.impersonate_groups = vec!["dev".into(), "ops".into()];
     let (cluster, _) = fake.cluster_with(&options).await;
     cluster.follow(id("web")).await.unwrap();
     until("the watch", || fake.count("watch=1") == 1).await;
