@@ -85,3 +85,14 @@ impl From<crate::mount::MountError> for Failure {
         Failure::new(code, error.to_string())
     }
 }
+
+impl From<crate::source::cluster::ConnectError> for Failure {
+    fn from(error: crate::source::cluster::ConnectError) -> Self {
+        use crate::source::cluster::ConnectError;
+        let code = match error {
+            ConnectError::Credentials(_) => Code::Denied,
+            _ => Code::Input,
+        };
+        Failure::new(code, error.to_string())
+    }
+}

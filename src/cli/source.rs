@@ -8,7 +8,7 @@ use super::source_arg::SourceArg;
 use crate::exit::{Code, Failure};
 use crate::object::{Namespace, ObjectId};
 use crate::source::Source;
-use crate::source::cluster::{Cluster, ClusterOptions, Impersonation, Login};
+use crate::source::cluster::{Cluster, ClusterOptions, Login};
 use crate::source::manifests::{Input, Manifests};
 use crate::store::Store;
 use crate::view::Shape;
@@ -30,20 +30,16 @@ pub async fn open(args: &SourceArgs) -> Result<Opened, Failure> {
             cluster: args.cluster.clone(),
             user: args.user.clone(),
             namespace: args.namespace.clone(),
-            impersonation: Impersonation {
-                user: args.impersonate.clone(),
-                groups: args.impersonate_groups.clone(),
-                uid: args.impersonate_uid.clone(),
-            },
+            impersonate: args.impersonate.clone(),
+            impersonate_groups: args.impersonate_groups.clone(),
+            impersonate_uid: args.impersonate_uid.clone(),
             timeout: args.timeout,
             poll: args.poll,
             // Whoever typed the command still waits for it, so a plugin may ask them to log in.
             login: Login::MayPrompt,
         };
-        let cluster = Cluster::connect(&options, store.clone())
-            .await
-            .map_err(|error| Failure::new(Code::Input, error.to_string()))?;
-        let namespace = cluster.namespace().clone();
+        let cluster = Cluster::connect(options, store.clone()).await?;
+        let namespace = cluster.default_namespace().clone();
         return Ok(Opened { source: Arc::new(cluster), store, namespace });
     }
     let namespace = match &args.namespace {

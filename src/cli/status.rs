@@ -44,9 +44,9 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
 }
 
 fn header(wide: bool) -> Vec<String> {
-    let mut columns = vec!["MOUNTPOINT", "SOURCE", "FROM", "OBJECTS", "LOADED", "AGE"];
+    let mut columns = vec!["MOUNTPOINT", "SOURCE", "FROM", "STATE", "OBJECTS", "LOADED", "AGE"];
     if wide {
-        columns.extend(["PID", "HOW", "REQUESTS", "BYTES"]);
+        columns.extend(["PID", "HOW", "FUSE", "API", "WATCHES", "BYTES", "TROUBLE"]);
     }
     columns.into_iter().map(str::to_owned).collect()
 }
@@ -57,6 +57,7 @@ fn row(status: &Status, wide: bool) -> Vec<String> {
         status.mountpoint.display().to_string(),
         status.source.clone(),
         status.from.clone(),
+        state(status),
         status.objects.to_string(),
         status.loaded.to_string(),
         age(SystemTime::now().duration_since(since).unwrap_or_default()),
@@ -65,9 +66,24 @@ fn row(status: &Status, wide: bool) -> Vec<String> {
         columns.push(status.pid.to_string());
         columns.push(status.method.clone());
         columns.push(status.requests_answered.to_string());
+        let api = |name: &str| status.api.get(name).copied().unwrap_or_default();
+        columns.push((api("gets") + api("lists") + api("watches")).to_string());
+        columns.push(api("open_watches").to_string());
         columns.push(status.bytes.to_string());
+        columns.push(status.trouble.clone().unwrap_or_default());
     }
     columns
+}
+
+/// Whether the source can be asked now; if not, since when not.
+fn state(status: &Status) -> String {
+    match (&status.trouble, status.trouble_since) {
+        (None, _) => "ok".into(),
+        (Some(_), since) => {
+            let since = UNIX_EPOCH + Duration::from_secs(since.unwrap_or(status.since));
+            format!("stale {}", age(SystemTime::now().duration_since(since).unwrap_or_default()))
+        }
+    }
 }
 
 /// As kubectl writes ages: the two largest units at most.

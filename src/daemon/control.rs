@@ -37,6 +37,11 @@ pub struct Status {
     pub objects: usize,
     pub loaded: usize,
     pub bytes: usize,
+    /// Why the API server cannot be asked, and since when (seconds since 1970); nothing while all is well.
+    pub trouble: Option<String>,
+    pub trouble_since: Option<u64>,
+    /// Requests to the API server by kind, and the watches open now.
+    pub api: BTreeMap<String, u64>,
     /// FUSE requests by kind.
     pub requests: BTreeMap<String, u64>,
     /// The sum of those that somebody waited for.

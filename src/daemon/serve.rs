@@ -185,6 +185,7 @@ fn mountpoint(plan: &Plan, attached: &Attached) -> PathBuf {
 
 fn status(plan: &Plan, attached: &Attached, counts: &Counts, announced: bool, since: SystemTime) -> Status {
     let known = plan.store.summary();
+    let report = plan.source.report();
     Status {
         mountpoint: mountpoint(plan, attached),
         source: plan.name.clone(),
@@ -192,14 +193,22 @@ fn status(plan: &Plan, attached: &Attached, counts: &Counts, announced: bool, si
         pid: std::process::id(),
         uid: rustix::process::getuid().as_raw(),
         version: env!("CARGO_PKG_VERSION").into(),
-        since: since.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+        since: seconds(since),
         method: format!("{:?}", attached.method).to_lowercase(),
         announced,
         namespaces: known.namespaces,
         objects: known.objects,
         loaded: known.loaded,
         bytes: known.bytes,
+        trouble_since: report.trouble.as_ref().map(|(since, _)| seconds(*since)),
+        trouble: report.trouble.map(|(_, why)| why),
+        api: report.requests.into_iter().map(|(name, count)| (name.to_owned(), count)).collect(),
         requests: counts.all().into_iter().map(|(name, count)| (name.to_owned(), count)).collect(),
         requests_answered: counts.answered(),
     }
+}
+
+/// Seconds since 1970.
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

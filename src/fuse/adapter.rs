@@ -487,5 +487,5 @@ impl Filesystem for Adapter {
 /// The machine's memory in pages of 4096 bytes.
 fn total_pages() -> u64 {
     let info = rustix::system::sysinfo();
-    u64::try_from(info.totalram).unwrap_or(0).saturating_mul(u64::from(info.mem_unit)) / 4096
+    info.totalram.saturating_mul(u64::from(info.mem_unit)) / 4096
 }

@@ -7,6 +7,7 @@ pub mod manifests;
 pub mod selector;
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use futures_util::future::BoxFuture;
 
@@ -21,6 +22,15 @@ pub struct Scope {
     pub kinds: Vec<Kind>,
     /// kubectl's `-l`, as typed; the API server or [`crate::source::selector`] reads it.
     pub selector: Option<String>,
+}
+
+/// How it is with a source, for `status`.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// Since when the source cannot be asked, and why; `None` while all is well.
+    pub trouble: Option<(SystemTime, String)>,
+    /// Requests to the API server by kind, and how many watches are open.
+    pub requests: Vec<(&'static str, u64)>,
 }
 
 /// What a view asks of a source. Both promises are kept until the source is dropped: what has been asked for once is
@@ -38,4 +48,9 @@ pub trait Source: Send + Sync + 'static {
 
     /// What `df` and `status` show: the cluster's context or the manifests' paths; never a credential.
     fn describe(&self) -> String;
+
+    /// How it is with the source now.
+    fn report(&self) -> Report {
+        Report::default()
+    }
 }

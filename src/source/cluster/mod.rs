@@ -50,7 +50,7 @@ use named::Named;
 use request::Collection;
 use watch::Timing;
 
-use super::{Scope, Source};
+use super::{Report, Scope, Source};
 use crate::object::{Namespace, Object, ObjectId};
 use crate::store::{Refusal, Store};
 
@@ -176,6 +176,20 @@ impl Source for Cluster {
             }
             self.fetcher.follow(id).await
         })
+    }
+
+    fn report(&self) -> Report {
+        let ClusterStatus { trouble, requests, .. } = self.status();
+        Report {
+            trouble: trouble.map(|trouble| (trouble.since, trouble.why)),
+            requests: vec![
+                ("gets", requests.gets),
+                ("lists", requests.lists),
+                ("watches", requests.watches),
+                ("failures", requests.failures),
+                ("open_watches", requests.open_watches),
+            ],
+        }
     }
 
     fn describe(&self) -> String {
