@@ -268,10 +268,12 @@ impl Store {
 }
 
 fn put_name(inner: &mut Inner, meta: Meta) {
-    match inner.get(&meta.id) {
-        Some(Known::Named(old)) if *old == meta => {}
+    let names = inner.objects.entry((meta.id.namespace.clone(), meta.id.kind)).or_default();
+    match names.get_mut(&meta.id.name) {
+        // Another version of something whose values nobody has asked for: nothing that a reader could see has changed.
+        Some(Known::Named(old)) => *old = meta,
         Some(Known::Loaded(_)) => {}
-        _ => inner.insert(Known::Named(meta)),
+        None => inner.insert(Known::Named(meta)),
     }
 }
 
@@ -281,3 +283,6 @@ fn drop_namespace(inner: &mut Inner, namespace: &Namespace) {
         inner.mark(Change::Namespace(namespace.clone()));
     }
 }
+
+#[cfg(test)]
+mod tests;
