@@ -40,6 +40,10 @@ pub struct Plan {
 pub async fn serve(plan: Plan, ready: &mut Ready, log: &Log, until: impl Future<Output = ()>) -> Result<(), Failure> {
     plan.view.load().await?;
     let mounted = Mounted::make(&plan)?;
+    let socket = Socket::bind();
+    if let Err(error) = &socket {
+        tracing::warn!("secretfs status will not know this mount: {error}");
+    }
     match ready.usable() {
         Ok(true) => log.detach(),
         Ok(false) => {
@@ -47,7 +51,7 @@ pub async fn serve(plan: Plan, ready: &mut Ready, log: &Log, until: impl Future<
         }
         Err(error) => return Err(Failure::new(Code::Failed, format!("cannot go to the background: {error}"))),
     }
-    mounted.run(&plan, until).await
+    mounted.run(&plan, socket.ok(), until).await
 }
 
 /// A mount that people see.
@@ -107,7 +111,7 @@ impl Mounted {
         Ok(self.session.knows_publisher().then_some(publisher))
     }
 
-    async fn run(self, plan: &Plan, until: impl Future<Output = ()>) -> Result<(), Failure> {
+    async fn run(self, plan: &Plan, socket: Option<Socket>, until: impl Future<Output = ()>) -> Result<(), Failure> {
         let Mounted { attached, door, session, announced, since } = self;
         let counts = session.counts();
         let mut ended = in_thread(move || session.wait());
@@ -120,14 +124,10 @@ impl Mounted {
                 std::future::pending::<()>().await;
             }
         };
-        let socket = Socket::bind();
-        if let Err(error) = &socket {
-            tracing::warn!("secretfs status will not know this mount: {error}");
-        }
         let answer = async {
             match &socket {
-                Ok(socket) => socket.answer(|| status(plan, &attached, &counts, announced, since)).await,
-                Err(_) => std::future::pending().await,
+                Some(socket) => socket.answer(|| status(plan, &attached, &counts, announced, since)).await,
+                None => std::future::pending().await,
             }
         };
         tokio::select! {
