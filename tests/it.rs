@@ -4,4 +4,5 @@
 
 mod filesystem;
 mod model;
+mod rights;
 mod support;

@@ -29,7 +29,13 @@ fn unloaded() -> NewNode {
 
 fn tree(children: Vec<(&str, NewNode)>) -> (Tree, mpsc::Receiver<Demand>) {
     let (send, receive) = mpsc::channel();
-    (Tree::new(dir(children), move |demand| send.send(demand).unwrap()), receive)
+    (
+        Tree::new(dir(children), move |call| match call {
+            Call::Demand(demand) => send.send(demand).unwrap(),
+            Call::Unused(_) => {}
+        }),
+        receive,
+    )
 }
 
 fn lookup(tree: &Tree, parent: Ino, name: &str) -> Option<Stat> {
