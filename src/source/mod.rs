@@ -2,6 +2,9 @@
 //!
 //! A source pushes what it learns into the [`Store`]; it knows nothing of volumes, directories or the kernel.
 
+pub mod manifests;
+pub mod selector;
+
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;

@@ -1,0 +1,129 @@
+//! What the manifests define now, and which of it somebody asked for; changes of that go to the store.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::decode::Manifest;
+use super::files::Total;
+use crate::object::{Meta, Namespace, Object, ObjectId};
+use crate::source::Scope;
+use crate::source::selector::Selector;
+use crate::store::{Known as InStore, Store};
+
+#[derive(Default)]
+pub(super) struct Known {
+    objects: BTreeMap<ObjectId, Entry>,
+    namespaces: BTreeSet<Namespace>,
+    /// Moves with each change of any object's content.
+    version: u64,
+    interest: Interest,
+}
+
+struct Entry {
+    manifest: Arc<Manifest>,
+    object: Object,
+}
+
+/// What [`crate::source::Source::list`] and [`crate::source::Source::follow`] have been called with.
+#[derive(Default)]
+struct Interest {
+    scopes: Vec<(Scope, Selector)>,
+    followed: BTreeSet<ObjectId>,
+}
+
+impl Interest {
+    fn wants(&self, manifest: &Manifest) -> bool {
+        self.followed.contains(&manifest.id)
+            || self.scopes.iter().any(|(scope, selector)| covers(scope, selector, manifest))
+    }
+
+    fn wants_namespaces(&self) -> bool {
+        self.scopes.iter().any(|(scope, _)| scope.namespace.is_none())
+    }
+}
+
+fn covers(scope: &Scope, selector: &Selector, manifest: &Manifest) -> bool {
+    scope.kinds.contains(&manifest.id.kind)
+        && scope.namespace.as_ref().is_none_or(|namespace| *namespace == manifest.id.namespace)
+        && selector.matches(&manifest.labels)
+}
+
+impl Known {
+    /// Takes over what the files define now.
+    pub fn update(&mut self, total: Total, store: &Store) {
+        let wants_namespaces = self.interest.wants_namespaces();
+        let old_namespaces = std::mem::replace(&mut self.namespaces, total.namespaces);
+        if wants_namespaces {
+            self.namespaces.difference(&old_namespaces).for_each(|namespace| store.add_namespace(namespace.clone()));
+        }
+        let mut old = std::mem::take(&mut self.objects);
+        for (id, (manifest, modified)) in total.objects {
+            let entry = match old.remove(&id) {
+                Some(entry) if entry.manifest.has_content_of(&manifest) => {
+                    let was_wanted = self.interest.wants(&entry.manifest);
+                    let entry = Entry { manifest, ..entry };
+                    match (was_wanted, self.interest.wants(&entry.manifest)) {
+                        (true, false) => store.remove(&id),
+                        (false, true) => drop(store.put(entry.object.clone())),
+                        _ => {}
+                    }
+                    entry
+                }
+                changed => {
+                    self.version += 1;
+                    let entry = Entry { object: object(&manifest, self.version, modified), manifest };
+                    let was_wanted = changed.is_some_and(|old| self.interest.wants(&old.manifest));
+                    if self.interest.wants(&entry.manifest) {
+                        store.put(entry.object.clone());
+                    } else if was_wanted {
+                        store.remove(&id);
+                    }
+                    entry
+                }
+            };
+            self.objects.insert(id, entry);
+        }
+        for (id, entry) in old {
+            if self.interest.wants(&entry.manifest) {
+                store.remove(&id);
+            }
+        }
+        if wants_namespaces {
+            old_namespaces.difference(&self.namespaces).for_each(|namespace| store.remove_namespace(namespace));
+        }
+    }
+
+    /// Puts all of a scope into the store and keeps it current from now on.
+    pub fn list(&mut self, scope: Scope, selector: Selector, store: &Store) {
+        let covered = self.objects.values().filter(|entry| covers(&scope, &selector, &entry.manifest));
+        if scope.namespace.is_none() {
+            store.set_namespaces(self.namespaces.iter().cloned());
+        }
+        covered.for_each(|entry| drop(put(&entry.object, store)));
+        if !self.interest.scopes.iter().any(|(known, _)| *known == scope) {
+            self.interest.scopes.push((scope, selector));
+        }
+    }
+
+    /// Puts an object into the store, if there is one, and keeps it current from now on.
+    pub fn follow(&mut self, id: &ObjectId, store: &Store) -> Option<Arc<Object>> {
+        self.interest.followed.insert(id.clone());
+        self.objects.get(id).map(|entry| put(&entry.object, store))
+    }
+}
+
+/// Puts an object into the store unless it is there.
+fn put(object: &Object, store: &Store) -> Arc<Object> {
+    match store.get(object.id()) {
+        Some(InStore::Loaded(loaded)) if loaded.meta == object.meta => loaded,
+        _ => store.put(object.clone()),
+    }
+}
+
+fn object(manifest: &Manifest, version: u64, created: std::time::SystemTime) -> Object {
+    let id = manifest.id.clone();
+    // Every definition of an object is the same object: an edited file is an update, not a deletion and a creation.
+    let uid = format!("manifest:{}/{}/{}", id.namespace, id.kind.short(), id.name).into();
+    let meta = Meta { id, uid, version: version.to_string().into(), created };
+    Object { meta, data: manifest.data.clone(), immutable: manifest.immutable }
+}
