@@ -8,6 +8,16 @@
 //!  manifests ---inotify----/                            (pure)                       \--> publisher: mkdir, symlink, rename, unlink
 //! ```
 
+pub mod cli;
+pub mod daemon;
+pub mod exit;
+pub mod fuse;
+pub mod memory;
+pub mod mount;
 pub mod object;
+pub mod publisher;
 pub mod source;
 pub mod store;
+pub mod tree;
+pub mod view;
+pub mod volume;

@@ -1,1 +1,5 @@
-fn main() {}
+//! The `secretfs` command.
+
+fn main() -> std::process::ExitCode {
+    secretfs::cli::run()
+}

@@ -3,22 +3,27 @@
 use std::fmt;
 use std::sync::Arc;
 
-use zeroize::Zeroizing;
+use zeroize::Zeroize;
+
+use crate::memory::Wiped;
 
 /// The value of one key, or any file content made of values. Cloning shares it; the last owner wipes it.
 /// It has no `Display`, and its `Debug` says only how long it is, so that no value can reach a log.
 #[derive(Clone)]
-pub struct Value(Arc<Zeroizing<Box<[u8]>>>);
+pub struct Value(Arc<Wiped>);
 
 impl Value {
-    /// Takes the bytes over. Whoever made the vector must not have left copies behind by growing it.
-    pub fn new(bytes: Vec<u8>) -> Self {
-        Value(Arc::new(Zeroizing::new(bytes.into_boxed_slice())))
+    /// Moves the bytes into the arena and wipes the vector. Whoever made it must not have left copies behind by
+    /// growing it.
+    pub fn new(mut bytes: Vec<u8>) -> Self {
+        let value = Self::copy_of(&bytes);
+        bytes.zeroize();
+        value
     }
 
     /// Copies `bytes`; whoever owns the original wipes it.
     pub fn copy_of(bytes: &[u8]) -> Self {
-        Self::new(bytes.to_vec())
+        Value(Arc::new(Wiped::copy_of(bytes)))
     }
 
     pub fn as_bytes(&self) -> &[u8] {
@@ -31,6 +36,12 @@ impl Value {
 
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+}
+
+impl From<Wiped> for Value {
+    fn from(bytes: Wiped) -> Self {
+        Value(Arc::new(bytes))
     }
 }
 

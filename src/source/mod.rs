@@ -2,6 +2,7 @@
 //!
 //! A source pushes what it learns into the [`Store`]; it knows nothing of volumes, directories or the kernel.
 
+pub mod cluster;
 pub mod manifests;
 pub mod selector;
 

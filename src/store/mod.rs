@@ -31,6 +31,18 @@ pub enum Refusal {
     Unavailable { what: String, why: String },
 }
 
+impl Refusal {
+    /// What a program that opens the file gets to see.
+    pub fn errno(&self) -> i32 {
+        match self {
+            Refusal::NotFound { .. } => libc::ENOENT,
+            Refusal::Forbidden { .. } | Refusal::Unauthorized { .. } => libc::EACCES,
+            Refusal::TimedOut { .. } => libc::ETIMEDOUT,
+            Refusal::Unavailable { .. } => libc::EIO,
+        }
+    }
+}
+
 /// What is known of one object.
 #[derive(Clone, Debug)]
 pub enum Known {
@@ -54,6 +66,17 @@ impl Known {
 pub enum Change {
     Namespace(Namespace),
     Object(ObjectId),
+}
+
+/// How much a store knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    pub namespaces: usize,
+    /// Objects known by name.
+    pub objects: usize,
+    /// Objects whose values are here, and the sum of these in bytes.
+    pub loaded: usize,
+    pub bytes: usize,
 }
 
 #[derive(Default)]
@@ -209,6 +232,20 @@ impl Store {
     pub fn names(&self, kind: Kind, namespace: &Namespace) -> Vec<Name> {
         let inner = self.lock();
         inner.objects.get(&(namespace.clone(), kind)).into_iter().flat_map(|names| names.keys().cloned()).collect()
+    }
+
+    /// How much is known.
+    pub fn summary(&self) -> Summary {
+        let inner = self.lock();
+        let mut summary = Summary { namespaces: inner.namespaces.len(), ..Summary::default() };
+        for known in inner.objects.values().flat_map(|names| names.values()) {
+            summary.objects += 1;
+            if let Known::Loaded(object) = known {
+                summary.loaded += 1;
+                summary.bytes += object.data_bytes();
+            }
+        }
+        summary
     }
 
     /// Waits for the next change and takes it off the queue. There is one reader.

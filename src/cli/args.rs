@@ -1,0 +1,113 @@
+//! Arguments that several verbs share.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::TypedValueParser;
+
+use crate::object::{Kind, Namespace};
+
+/// Where objects come from, in kubectl's words.
+#[derive(clap::Args, Clone, Debug)]
+#[command(next_help_heading = "Where objects come from")]
+pub struct SourceArgs {
+    /// Read manifests instead of a cluster: a file, a directory, or - for standard input; may be repeated
+    #[arg(short = 'f', long = "filename", value_name = "FILE|DIR|-")]
+    pub manifests: Vec<PathBuf>,
+    /// Namespace of SOURCE, and of manifests that name none [default: the context's, or "default"]
+    #[arg(short, long, value_name = "NAME")]
+    pub namespace: Option<Namespace>,
+    /// Show only objects whose labels match: a=b,c!=d,e in (x,y),!f
+    #[arg(short = 'l', long, value_name = "SELECTOR")]
+    pub selector: Option<String>,
+    /// Kinds to show; more than one adds a directory level: secrets,configmaps
+    #[arg(long, value_name = "KINDS", value_delimiter = ',', default_value = "secrets", value_parser = kind_parser())]
+    pub kinds: Vec<Kind>,
+    /// Context of the kubeconfig, fixed for the life of the mount [default: the current one]
+    #[arg(long, value_name = "NAME", conflicts_with = "manifests")]
+    pub context: Option<String>,
+    /// Kubeconfig file [default: $KUBECONFIG, ~/.kube/config, or the pod's service account]
+    #[arg(long, value_name = "FILE", conflicts_with = "manifests")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Cluster of the kubeconfig, instead of the context's
+    #[arg(long, value_name = "NAME", conflicts_with = "manifests")]
+    pub cluster: Option<String>,
+    /// User of the kubeconfig, instead of the context's
+    #[arg(long, value_name = "NAME", conflicts_with = "manifests")]
+    pub user: Option<String>,
+    /// User to impersonate
+    #[arg(long = "as", value_name = "USER", conflicts_with = "manifests")]
+    pub impersonate: Option<String>,
+    /// Group to impersonate; may be repeated
+    #[arg(long = "as-group", value_name = "GROUP", conflicts_with = "manifests")]
+    pub impersonate_groups: Vec<String>,
+    /// Uid to impersonate
+    #[arg(long = "as-uid", value_name = "UID", conflicts_with = "manifests")]
+    pub impersonate_uid: Option<String>,
+    /// Deadline of one request to the API server, body included: 500ms, 5s, 1m
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
+    pub timeout: Duration,
+    /// How often to ask again where watching is not allowed
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
+    pub poll: Duration,
+}
+
+fn kind_parser() -> impl TypedValueParser<Value = Kind> {
+    clap::builder::NonEmptyStringValueParser::new().try_map(|text| text.parse::<Kind>())
+}
+
+/// A duration as kubectl writes it: `1h30m`, `5s`, `500ms`, `1.5s`. Source: Go's time.ParseDuration, without sign, and without
+/// units below the millisecond.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let bad = || format!("{text:?} is not a duration: write for example 500ms, 30s or 1m30s");
+    let mut rest = text;
+    let mut total = Duration::ZERO;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(bad)?;
+        let number: f64 = rest[..digits].parse().map_err(|_| bad())?;
+        rest = &rest[digits..];
+        let unit = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
+        let seconds = match &rest[..unit] {
+            "h" => 3600.0,
+            "m" => 60.0,
+            "s" => 1.0,
+            "ms" => 0.001,
+            _ => return Err(bad()),
+        };
+        total = total.checked_add(Duration::try_from_secs_f64(number * seconds).map_err(|_| bad())?).ok_or_else(bad)?;
+        rest = &rest[unit..];
+    }
+    if total.is_zero() { Err(bad()) } else { Ok(total) }
+}
+
+/// Permission bits as chmod takes them: up to four octal digits.
+pub fn octal_mode(text: &str) -> Result<u32, String> {
+    match u32::from_str_radix(text, 8) {
+        Ok(mode) if mode <= 0o1777 && !text.starts_with('+') => Ok(mode),
+        _ => Err(format!("{text:?} is not a mode: write octal digits, for example 0400")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_as_kubectl_reads_them() {
+        for (text, millis) in [("500ms", 500), ("5s", 5_000), ("1m30s", 90_000), ("1.5s", 1_500), ("1h", 3_600_000)] {
+            assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+        for text in ["", "5", "s", "5x", "-1s", "0s", "1..5s", "99999999999999999999h"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn modes_are_octal() {
+        assert_eq!(octal_mode("0400"), Ok(0o400));
+        assert_eq!(octal_mode("755"), Ok(0o755));
+        for text in ["", "8", "0o400", "-1", "+7", "07777", "rw"] {
+            assert!(octal_mode(text).is_err(), "{text}");
+        }
+    }
+}

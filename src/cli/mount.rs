@@ -1,0 +1,332 @@
+//! `secretfs mount`.
+
+use std::ffi::OsString;
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::ExitStatus;
+
+use clap::ValueEnum;
+
+use super::args::{SourceArgs, octal_mode};
+use super::source::{self, Opened};
+use super::source_arg::SourceArg;
+use crate::daemon::{Plan, Ready, Side, Signal, fork, in_thread, log, serve, signalled};
+use crate::exit::{Code, Failure};
+use crate::mount::Method;
+use crate::view::{Options, Shape, View};
+use crate::volume::{Layout, Owner, Ownership};
+use crate::{memory, mount};
+
+/// Mount a Secret, a ConfigMap, a namespace or a cluster.
+///
+/// Returns when the mount is usable and serves on in the background.
+#[derive(clap::Args, Debug)]
+#[command(
+    override_usage = "secretfs mount [OPTIONS] [SOURCE] DIR\n       secretfs mount --private [OPTIONS] [SOURCE] DIR -- COMMAND...",
+    after_help = "\
+SOURCE is one of
+  (nothing)              the whole cluster, or all manifests: DIR/NAMESPACE/NAME/KEY
+  ns/NAME                one namespace: DIR/NAME/KEY
+  secret/NAME, cm/NAME   one object: DIR/KEY, as in a pod that mounts it
+  NAMESPACE/KIND/NAME    the same with its namespace
+
+Examples:
+  secretfs mount secret/mysecret ./mysec
+  secretfs mount -n prod cm/settings ./settings
+  secretfs mount -f deploy/ -f extra.yaml ./all
+  helm template . | secretfs mount -f - secret/web-tls ./tls
+  secretfs mount --kinds secrets,configmaps --context prod ./prod
+  secretfs mount --private secret/mysecret ./mysec -- ./program --config ./mysec/config.yaml"
+)]
+pub struct Args {
+    /// What to mount (see below), and the directory to mount it at, which must exist and be empty
+    #[arg(value_name = "[SOURCE] DIR", num_args = 1..=2, required = true)]
+    operands: Vec<OsString>,
+
+    #[command(flatten)]
+    source: SourceArgs,
+
+    /// Layout of an object's directory
+    #[arg(long, value_enum, default_value_t = LayoutArg::Kubelet, help_heading = "How it looks")]
+    layout: LayoutArg,
+    /// Whose files they are
+    #[arg(long, value_enum, default_value_t = OwnerArg::Me, help_heading = "How it looks")]
+    owner: OwnerArg,
+    /// Owner of everything
+    #[arg(long, value_name = "UID", help_heading = "How it looks")]
+    uid: Option<u32>,
+    /// Group of everything
+    #[arg(long, value_name = "GID", help_heading = "How it looks")]
+    gid: Option<u32>,
+    /// Mode of all files, octal
+    #[arg(long, value_name = "MODE", value_parser = octal_mode, help_heading = "How it looks")]
+    mode: Option<u32>,
+    /// Mode of all directories, octal
+    #[arg(long, value_name = "MODE", value_parser = octal_mode, help_heading = "How it looks")]
+    dir_mode: Option<u32>,
+
+    /// Let other users in, as far as owners and modes allow (implied by --uid and --gid when root mounts)
+    #[arg(long, help_heading = "How it is mounted")]
+    allow_other: bool,
+    /// Mount over a directory that is not empty
+    #[arg(long, help_heading = "How it is mounted")]
+    nonempty: bool,
+    /// Stay in the foreground and log to standard error
+    #[arg(long, help_heading = "How it is mounted")]
+    foreground: bool,
+    /// Log more; twice for everything
+    #[arg(short, long, action = clap::ArgAction::Count, help_heading = "How it is mounted")]
+    verbose: u8,
+    /// The way of mounting [default: the best one that the caller's rights allow]
+    #[arg(long, value_enum, value_name = "WAY", help_heading = "How it is mounted")]
+    mount_with: Option<MethodArg>,
+    /// Mount where only COMMAND sees it, in a user and mount namespace of its own: no root, no helper, nothing left
+    #[arg(long, requires = "command", help_heading = "How it is mounted")]
+    private: bool,
+    /// With --private: what to run; its exit code is ours
+    #[arg(last = true, value_name = "COMMAND", requires = "private")]
+    command: Vec<OsString>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LayoutArg {
+    /// As the kubelet writes it: KEY -> ..data/KEY, all keys change at once
+    Kubelet,
+    /// Each key a plain file, replaced by rename
+    Flat,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum OwnerArg {
+    /// Mine, and nobody else may look: files 0400, directories 0700
+    Me,
+    /// As in the pod: root's, with the modes that the kubelet gives
+    Kubelet,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum MethodArg {
+    /// fsopen and move_mount: Linux 5.12 and later, with CAP_SYS_ADMIN
+    NewApi,
+    /// mount(2), with CAP_SYS_ADMIN
+    Classic,
+    /// The setuid helper of the fuse3 package: ordinary users
+    Fusermount,
+}
+
+/// Runs the verb.
+pub fn run(args: &Args) -> Result<u8, Failure> {
+    let (source, dir) = operands(&args.operands)?;
+    if args.private {
+        return private(args, &source, dir);
+    }
+    if args.foreground {
+        return serve_here(args, &source, dir, &mut Ready::nobody()).map(|()| 0);
+    }
+    let forked = fork().map_err(|error| Failure::new(Code::Failed, format!("cannot start the daemon: {error}")))?;
+    match forked {
+        Side::Parent(outcome) => outcome.map(|()| 0),
+        Side::Child(mut ready) => {
+            let outcome = serve_here(args, &source, dir, &mut ready);
+            let code = match outcome {
+                Ok(()) => Code::Ok,
+                Err(failure) => {
+                    // Whoever waits prints it; once nobody does, the log has it.
+                    tracing::debug!("{failure}");
+                    ready.failed(&failure);
+                    failure.code
+                }
+            };
+            std::process::exit(code as i32);
+        }
+    }
+}
+
+fn operands(operands: &[OsString]) -> Result<(SourceArg, PathBuf), Failure> {
+    match operands {
+        [dir] => Ok((SourceArg::Cluster, dir.into())),
+        [source, dir] => {
+            let text = source.to_str().ok_or_else(|| Failure::new(Code::Usage, "SOURCE is not valid UTF-8"))?;
+            let source =
+                SourceArg::parse_without_key(text).map_err(|error| Failure::new(Code::Usage, error.to_string()))?;
+            Ok((source, dir.into()))
+        }
+        _ => Err(Failure::new(Code::Usage, "give [SOURCE] DIR")),
+    }
+}
+
+fn serve_here(args: &Args, source: &SourceArg, dir: PathBuf, ready: &mut Ready) -> Result<(), Failure> {
+    let log = log::start(args.level());
+    harden();
+    runtime()?.block_on(async {
+        let plan = plan(args, source, dir).await?;
+        let told_to_end = async {
+            signalled().await;
+        };
+        serve(plan, ready, &log, told_to_end).await
+    })
+}
+
+/// Keeps values out of core files. A host that forbids even that is worth a word, not a refusal.
+pub fn harden() {
+    if let Err(error) = memory::harden() {
+        tracing::warn!("core dumps of this process cannot be switched off: {error}");
+    }
+}
+
+/// One thread: all waiting is asynchronous, and what blocks (the kernel's requests, the publisher) has its own threads.
+pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Code::Failed, format!("cannot start: {error}")))
+}
+
+async fn plan(args: &Args, source: &SourceArg, dir: PathBuf) -> Result<Plan, Failure> {
+    let mut request = mount::Request {
+        target: dir,
+        source: String::new(),
+        allow_other: args.allow_other || (args.uid.or(args.gid).is_some() && rustix::process::geteuid().is_root()),
+        default_permissions: true,
+        allow_nonempty: args.nonempty,
+        method: args.mount_with.map(Into::into),
+    };
+    // A mount point that cannot be used is said before anything is fetched.
+    let method = usable(&request)?;
+    let mut ownership = args.ownership();
+    if method == Method::Fusermount && !request.allow_other && ownership.hinders(rustix::process::geteuid().as_raw()) {
+        // Nobody but the mounting user gets in, so the kernel need not check modes; if it did, it would keep our own
+        // publisher, which has that user's rights and no more, from changing directories that are not this user's.
+        request.default_permissions = false;
+        ownership.without_sticky = true;
+    }
+    let Opened { source: opened, store, namespace } = source::open(&args.source).await?;
+    let shape = source::shape(source, &args.source, &namespace);
+    let name = describe(&shape);
+    request.source = format!("secretfs:{name}");
+    // The source's own deadline comes first; this one is for a source that breaks its promise.
+    let options = Options { layout: args.layout.into(), ownership, patience: args.source.timeout * 2 };
+    let view = View::new(shape, options, store.clone(), opened.clone());
+    Ok(Plan { request, view, source: opened, store, name })
+}
+
+/// Checks the mount point; a dead mount of ours is cleared away first.
+fn usable(request: &mount::Request) -> Result<Method, Failure> {
+    match mount::check(request) {
+        Err(mount::MountError::Dead { path, fs_type }) if fs_type == mount::FS_TYPE => {
+            mount::target::clear_dead(&path)?;
+            Ok(mount::check(request)?)
+        }
+        checked => Ok(checked?),
+    }
+}
+
+/// SOURCE in the fstab form.
+fn describe(shape: &Shape) -> String {
+    match shape {
+        Shape::Object(id) => id.to_string(),
+        Shape::Names { namespace: Some(namespace), .. } => format!("ns/{namespace}"),
+        Shape::Names { namespace: None, .. } => "*".into(),
+    }
+}
+
+impl Args {
+    fn level(&self) -> log::Level {
+        match self.verbose {
+            0 if self.foreground => log::Level::Info,
+            0 => log::Level::Warn,
+            1 => log::Level::Info,
+            _ => log::Level::Debug,
+        }
+    }
+
+    /// Who we are in a namespace of our own: ourselves, or root where root's files are asked for, because no third
+    /// user can be shown there.
+    fn inside(&self) -> mount::private::Map {
+        match self.owner {
+            OwnerArg::Me => mount::private::Map::caller(),
+            OwnerArg::Kubelet => mount::private::Map { uid: 0, gid: 0 },
+        }
+    }
+
+    fn ownership(&self) -> Ownership {
+        let owner = match self.owner {
+            OwnerArg::Me => {
+                Owner::Me { uid: rustix::process::geteuid().as_raw(), gid: rustix::process::getegid().as_raw() }
+            }
+            OwnerArg::Kubelet => Owner::Kubelet,
+        };
+        Ownership {
+            uid: self.uid,
+            gid: self.gid,
+            file_mode: self.mode,
+            dir_mode: self.dir_mode,
+            ..Ownership::of(owner)
+        }
+    }
+}
+
+/// Mounts in a namespace of our own and runs the command in it.
+fn private(args: &Args, source: &SourceArg, dir: PathBuf) -> Result<u8, Failure> {
+    mount::private::enter(args.inside())?;
+    let log = log::start(args.level());
+    harden();
+    let mut outcome = Ok(0);
+    runtime()?.block_on(async {
+        let plan = plan(args, source, dir).await?;
+        let command = async { outcome = command(&args.command).await };
+        serve(plan, &mut Ready::nobody(), &log, command).await
+    })?;
+    outcome
+}
+
+/// Runs the command to its end and returns its exit code, as a shell would. SIGTERM is passed on; SIGINT reaches it
+/// from the terminal as it reaches us.
+async fn command(words: &[OsString]) -> Result<u8, Failure> {
+    let Some((program, arguments)) = words.split_first() else {
+        return Err(Failure::new(Code::Usage, "--private needs a command after --"));
+    };
+    let mut child = std::process::Command::new(program).args(arguments).spawn().map_err(|error| {
+        Failure::new(Code::Failed, format!("{}: cannot be run: {error}", program.to_string_lossy()))
+    })?;
+    let pid = rustix::process::Pid::from_child(&child);
+    let mut ended = in_thread(move || child.wait());
+    loop {
+        tokio::select! {
+            status = &mut ended => return match status {
+                Ok(Ok(status)) => Ok(exit_code(status)),
+                _ => Err(Failure::new(Code::Failed, "the command's end could not be seen")),
+            },
+            signal = signalled() => {
+                if signal == Signal::Terminate {
+                    let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+                }
+            }
+        }
+    }
+}
+
+/// 128 and the signal's number for a command that a signal ended.
+fn exit_code(status: ExitStatus) -> u8 {
+    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
+    code.and_then(|code| u8::try_from(code).ok()).unwrap_or(Code::Failed as u8)
+}
+
+impl From<LayoutArg> for Layout {
+    fn from(layout: LayoutArg) -> Self {
+        match layout {
+            LayoutArg::Kubelet => Layout::Kubelet,
+            LayoutArg::Flat => Layout::Flat,
+        }
+    }
+}
+
+impl From<MethodArg> for Method {
+    fn from(method: MethodArg) -> Self {
+        match method {
+            MethodArg::NewApi => Method::NewApi,
+            MethodArg::Classic => Method::Classic,
+            MethodArg::Fusermount => Method::Fusermount,
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! From arguments to a source that feeds a store.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::args::SourceArgs;
+use super::source_arg::SourceArg;
+use crate::exit::{Code, Failure};
+use crate::object::{Namespace, ObjectId};
+use crate::source::Source;
+use crate::source::cluster::{Cluster, ClusterOptions, Impersonation, Login};
+use crate::source::manifests::{Input, Manifests};
+use crate::store::Store;
+use crate::view::Shape;
+
+/// A source that has been reached, and the namespace that goes without saying.
+pub struct Opened {
+    pub source: Arc<dyn Source>,
+    pub store: Arc<Store>,
+    pub namespace: Namespace,
+}
+
+/// Opens the manifests or connects to the cluster.
+pub async fn open(args: &SourceArgs) -> Result<Opened, Failure> {
+    let store = Store::new();
+    if args.manifests.is_empty() {
+        let options = ClusterOptions {
+            kubeconfig: args.kubeconfig.clone(),
+            context: args.context.clone(),
+            cluster: args.cluster.clone(),
+            user: args.user.clone(),
+            namespace: args.namespace.clone(),
+            impersonation: Impersonation {
+                user: args.impersonate.clone(),
+                groups: args.impersonate_groups.clone(),
+                uid: args.impersonate_uid.clone(),
+            },
+            timeout: args.timeout,
+            poll: args.poll,
+            // Whoever typed the command still waits for it, so a plugin may ask them to log in.
+            login: Login::MayPrompt,
+        };
+        let cluster = Cluster::connect(&options, store.clone())
+            .await
+            .map_err(|error| Failure::new(Code::Input, error.to_string()))?;
+        let namespace = cluster.namespace().clone();
+        return Ok(Opened { source: Arc::new(cluster), store, namespace });
+    }
+    let namespace = match &args.namespace {
+        Some(namespace) => namespace.clone(),
+        None => Namespace::new("default").map_err(|error| Failure::new(Code::Usage, error.to_string()))?,
+    };
+    let inputs = args.manifests.iter().map(|path| input(path)).collect::<Result<_, Failure>>()?;
+    let manifests = Manifests::open(inputs, namespace.clone(), store.clone())
+        .map_err(|error| Failure::new(Code::Input, error.to_string()))?;
+    tokio::spawn(manifests.watch());
+    Ok(Opened { source: Arc::new(manifests), store, namespace })
+}
+
+fn input(path: &Path) -> Result<Input, Failure> {
+    if path == Path::new("-") {
+        return Ok(Input::Stdin);
+    }
+    match std::fs::metadata(path) {
+        Ok(found) if found.is_dir() => Ok(Input::Dir(path.to_owned())),
+        Ok(_) => Ok(Input::File(path.to_owned())),
+        Err(error) => Err(Failure::new(Code::Input, format!("{}: cannot be read: {error}: check -f", path.display()))),
+    }
+}
+
+/// The shape of the view that SOURCE asks for.
+pub fn shape(source: &SourceArg, args: &SourceArgs, default: &Namespace) -> Shape {
+    let names = |namespace| Shape::Names { namespace, kinds: kinds(args), selector: args.selector.clone() };
+    match source {
+        SourceArg::Cluster => names(None),
+        SourceArg::Namespace(namespace) => names(Some(namespace.clone())),
+        SourceArg::Object { kind, name, namespace, .. } => Shape::Object(ObjectId {
+            namespace: namespace.clone().unwrap_or_else(|| default.clone()),
+            kind: *kind,
+            name: name.clone(),
+        }),
+    }
+}
+
+/// The kinds asked for, each once, in the order of the directory listing.
+pub fn kinds(args: &SourceArgs) -> Vec<crate::object::Kind> {
+    let mut kinds = args.kinds.clone();
+    kinds.sort();
+    kinds.dedup();
+    kinds
+}

@@ -1,0 +1,102 @@
+//! `secretfs status`.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use clap::ValueEnum;
+
+use crate::daemon::control::{self, Status};
+use crate::exit::{Code, Failure};
+
+/// List the mounts of this user; as root, of this host.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// Output format
+    #[arg(short, long, value_enum)]
+    output: Option<Format>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// All that is known, for programs
+    Json,
+    /// More columns
+    Wide,
+}
+
+/// Runs the verb.
+pub fn run(args: &Args) -> Result<u8, Failure> {
+    let all = control::ask_all()
+        .map_err(|error| Failure::new(Code::Failed, format!("cannot look for running mounts: {error}")))?;
+    if args.output == Some(Format::Json) {
+        let text = serde_json::to_string_pretty(&all).map_err(|error| Failure::new(Code::Failed, error.to_string()))?;
+        println!("{text}");
+        return Ok(0);
+    }
+    if all.is_empty() {
+        eprintln!("no mounts");
+        return Ok(0);
+    }
+    let wide = args.output == Some(Format::Wide);
+    let mut rows = vec![header(wide)];
+    rows.extend(all.iter().map(|status| row(status, wide)));
+    print_columns(&rows);
+    Ok(0)
+}
+
+fn header(wide: bool) -> Vec<String> {
+    let mut columns = vec!["MOUNTPOINT", "SOURCE", "FROM", "OBJECTS", "LOADED", "AGE"];
+    if wide {
+        columns.extend(["PID", "HOW", "REQUESTS", "BYTES"]);
+    }
+    columns.into_iter().map(str::to_owned).collect()
+}
+
+fn row(status: &Status, wide: bool) -> Vec<String> {
+    let since = UNIX_EPOCH + Duration::from_secs(status.since);
+    let mut columns = vec![
+        status.mountpoint.display().to_string(),
+        status.source.clone(),
+        status.from.clone(),
+        status.objects.to_string(),
+        status.loaded.to_string(),
+        age(SystemTime::now().duration_since(since).unwrap_or_default()),
+    ];
+    if wide {
+        columns.push(status.pid.to_string());
+        columns.push(status.method.clone());
+        columns.push(status.requests_answered.to_string());
+        columns.push(status.bytes.to_string());
+    }
+    columns
+}
+
+/// As kubectl writes ages: the two largest units at most.
+fn age(age: Duration) -> String {
+    match age.as_secs() {
+        seconds @ 0..120 => format!("{seconds}s"),
+        seconds @ 120..7200 => format!("{}m", seconds / 60),
+        seconds @ 7200..172_800 => format!("{}h{}m", seconds / 3600, seconds / 60 % 60),
+        seconds => format!("{}d", seconds / 86_400),
+    }
+}
+
+fn print_columns(rows: &[Vec<String>]) {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..rows[0].len()).map(width).collect();
+    for row in rows {
+        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        println!("{}", cells.join("   ").trim_end());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_are_short() {
+        for (seconds, text) in [(5, "5s"), (119, "119s"), (120, "2m"), (7_300, "2h1m"), (200_000, "2d")] {
+            assert_eq!(age(Duration::from_secs(seconds)), text);
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! Going to the background: the parent returns when the child says that the mount is usable, or why it is not.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{CWD, Mode, OFlags};
+
+use crate::exit::{Code, Failure};
+
+/// Which of the two processes this is.
+pub enum Side {
+    /// The one that the user started: how the child's start ended.
+    Parent(Result<(), Failure>),
+    /// The one that serves.
+    Child(Ready),
+}
+
+/// The child's word to its waiting parent. Dropping it unsaid tells the parent that the child died.
+pub struct Ready(Option<File>);
+
+impl Ready {
+    /// For a process that stays in the foreground and has nobody waiting.
+    pub fn nobody() -> Self {
+        Ready(None)
+    }
+
+    /// All is well: lets go of the terminal and lets the parent return. Returns whether there was one.
+    pub fn usable(&mut self) -> std::io::Result<bool> {
+        let Some(mut pipe) = self.0.take() else { return Ok(false) };
+        let null = rustix::fs::openat(CWD, "/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+        rustix::stdio::dup2_stdin(&null)?;
+        rustix::stdio::dup2_stdout(&null)?;
+        rustix::stdio::dup2_stderr(&null)?;
+        pipe.write_all(&[Code::Ok as u8])?;
+        Ok(true)
+    }
+
+    /// It did not work: a parent that still waits prints the message and exits with the code.
+    pub fn failed(&mut self, failure: &Failure) {
+        if let Some(mut pipe) = self.0.take() {
+            let _ = pipe.write_all(&[failure.code as u8]).and_then(|()| pipe.write_all(failure.message.as_bytes()));
+        }
+    }
+}
+
+/// Forks. Must be called while the process has one thread: only that one would live on in the child.
+///
+/// Errors: no process or no pipe to be had.
+pub fn fork() -> std::io::Result<Side> {
+    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    // SAFETY: the caller promises that there is one thread, so the child is a whole copy of the process.
+    match unsafe { libc::fork() } {
+        -1 => Err(std::io::Error::last_os_error()),
+        0 => {
+            drop(read);
+            // A session of its own: signals of the user's terminal do not reach it.
+            rustix::process::setsid()?;
+            Ok(Side::Child(Ready(Some(File::from(write)))))
+        }
+        _ => {
+            drop(write);
+            Ok(Side::Parent(outcome(read)))
+        }
+    }
+}
+
+/// Reads the child's word. The child has deadlines for all that it does before it speaks.
+fn outcome(pipe: OwnedFd) -> Result<(), Failure> {
+    let mut said = Vec::new();
+    let read = File::from(pipe).read_to_end(&mut said);
+    match (read, said.split_first()) {
+        (Ok(_), Some((0, _))) => Ok(()),
+        (Ok(_), Some((code, message))) => {
+            Err(Failure::new(Code::from_u8(*code), String::from_utf8_lossy(message).into_owned()))
+        }
+        _ => Err(Failure::new(Code::Failed, "the serving process ended before the mount was usable: try --foreground")),
+    }
+}

@@ -1,0 +1,9 @@
+//! The process that serves a mount, from the first check of the mount point to the last trace removed.
+
+mod background;
+pub mod control;
+pub mod log;
+mod serve;
+
+pub use background::{Ready, Side, fork};
+pub use serve::{Plan, Signal, in_thread, serve, signalled};

@@ -1,0 +1,205 @@
+//! One mount from beginning to end.
+
+use std::future::Future;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+
+use super::background::Ready;
+use super::control::{Socket, Status};
+use super::log::Log;
+use crate::exit::{Code, Failure};
+use crate::fuse::{Counts, Policy, Session};
+use crate::mount::{self, Announce, Attached, Seen, Watch};
+use crate::publisher::{Place, Publisher, Supplied};
+use crate::source::Source;
+use crate::store::Store;
+use crate::view::View;
+
+/// How long the end of a session may take after its mount is gone.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// All that a mount needs to be made.
+pub struct Plan {
+    pub request: mount::Request,
+    pub view: Arc<View>,
+    pub source: Arc<dyn Source>,
+    pub store: Arc<Store>,
+    /// SOURCE in the fstab form.
+    pub name: String,
+}
+
+/// Makes the mount, reports it usable, serves it until it is unmounted or `until` ends, and removes all traces.
+/// `until` is first polled when the mount is usable.
+///
+/// Errors: what kept the mount from being made; nothing is left of it then.
+pub async fn serve(plan: Plan, ready: &mut Ready, log: &Log, until: impl Future<Output = ()>) -> Result<(), Failure> {
+    plan.view.load().await?;
+    let mounted = Mounted::make(&plan)?;
+    match ready.usable() {
+        Ok(true) => log.detach(),
+        Ok(false) => {
+            tracing::info!(mountpoint = %mountpoint(&plan, &mounted.attached).display(), source = plan.name, "mounted")
+        }
+        Err(error) => return Err(Failure::new(Code::Failed, format!("cannot go to the background: {error}"))),
+    }
+    mounted.run(&plan, until).await
+}
+
+/// A mount that people see.
+struct Mounted {
+    attached: Attached,
+    /// Writable, in nobody's tree: open as long as the publisher works below it.
+    door: Option<OwnedFd>,
+    session: Session,
+    announced: bool,
+    since: SystemTime,
+}
+
+fn no_fuse(what: &str, error: impl std::fmt::Display) -> Failure {
+    Failure::new(Code::NoFuse, format!("{what}: {error}"))
+}
+
+impl Mounted {
+    fn make(plan: &Plan) -> Result<Self, Failure> {
+        let prepared = mount::prepare(&plan.request)?;
+        let fuse = prepared.fuse.try_clone().map_err(|error| no_fuse("no descriptor left", error))?;
+        let policy = Policy { id_mapped: plan.request.allow_other && plan.request.default_permissions };
+        let session = Session::start(fuse, plan.view.tree(), policy)
+            .map_err(|error| no_fuse("the kernel did not take up the FUSE connection", error))?;
+        let attached = prepared.attach()?;
+        let mut mounted = Mounted { door: None, announced: false, session, since: SystemTime::now(), attached };
+        let publisher = match mounted.start_publisher() {
+            Ok(publisher) => publisher,
+            Err(failure) => {
+                mounted.attached.detach()?;
+                return Err(failure);
+            }
+        };
+        if publisher.is_none() {
+            tracing::warn!("the mount cannot be reached from here: updates show within a second, without events");
+        }
+        mounted.announced = publisher.is_some();
+        plan.view.go_live(publisher, mounted.session.notices());
+        Ok(mounted)
+    }
+
+    /// Starts the publisher, if the mount can be reached; otherwise the kernel may keep nothing for long.
+    fn start_publisher(&mut self) -> Result<Option<Publisher>, Failure> {
+        let place = match self.attached.take_announce() {
+            Announce::Private(door) => Place::Fd((*self.door.insert(door)).as_fd()),
+            Announce::Path(path) => {
+                let found =
+                    rustix::fs::stat(&path).map_err(|error| no_fuse("the new mount cannot be reached", error))?;
+                Place::Path { path, device: found.st_dev }
+            }
+            Announce::Nowhere => {
+                self.session.keep_nothing_long();
+                return Ok(None);
+            }
+        };
+        let publisher = Publisher::start(&place, Some(self.session.probe()), Box::new(Supplied))
+            .map_err(|error| no_fuse("updates cannot be announced", error))?;
+        Ok(self.session.knows_publisher().then_some(publisher))
+    }
+
+    async fn run(self, plan: &Plan, until: impl Future<Output = ()>) -> Result<(), Failure> {
+        let Mounted { attached, door, session, announced, since } = self;
+        let counts = session.counts();
+        let mut ended = in_thread(move || session.wait());
+        let watch = attached.watch()?;
+        let waker = watch.as_ref().map(Watch::waker);
+        let gone = in_thread(move || watch.map(|mut watch| watch.wait()));
+        let gone = async {
+            // Without a watch only the end of the session tells.
+            if !matches!(gone.await, Ok(Some(Ok(Seen::Unmounted)))) {
+                std::future::pending::<()>().await;
+            }
+        };
+        let socket = Socket::bind();
+        if let Err(error) = &socket {
+            tracing::warn!("secretfs status will not know this mount: {error}");
+        }
+        let answer = async {
+            match &socket {
+                Ok(socket) => socket.answer(|| status(plan, &attached, &counts, announced, since)).await,
+                Err(_) => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = &mut ended => {}
+            () = gone => {}
+            () = until => {}
+            () = plan.view.clone().run() => {}
+            () = answer => {}
+        }
+        drop(socket);
+        plan.view.retire();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        let detached = attached.detach();
+        // The last thing that keeps the file system alive, unless somebody has a file open.
+        drop(door);
+        if tokio::time::timeout(FAREWELL, ended).await.is_err() {
+            tracing::warn!("somebody still uses the file system; it goes when they let go of it");
+        }
+        Ok(detached?)
+    }
+}
+
+/// Runs something that blocks in a thread of its own. Dropping the receiver leaves the thread alone.
+pub fn in_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> oneshot::Receiver<T> {
+    let (send, receive) = oneshot::channel();
+    std::thread::spawn(move || send.send(work()));
+    receive
+}
+
+/// What told the process to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    Terminate,
+    Interrupt,
+}
+
+/// Waits until the process is told to end: SIGTERM or SIGINT.
+pub async fn signalled() -> Signal {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => Signal::Terminate,
+        _ = interrupt.recv() => Signal::Interrupt,
+    }
+}
+
+/// Where people see the mount, as far as is known.
+fn mountpoint(plan: &Plan, attached: &Attached) -> PathBuf {
+    attached.place.as_ref().map_or_else(|| plan.request.target.clone(), |place| place.path.clone())
+}
+
+fn status(plan: &Plan, attached: &Attached, counts: &Counts, announced: bool, since: SystemTime) -> Status {
+    let known = plan.store.summary();
+    Status {
+        mountpoint: mountpoint(plan, attached),
+        source: plan.name.clone(),
+        from: plan.source.describe(),
+        pid: std::process::id(),
+        uid: rustix::process::getuid().as_raw(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        since: since.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+        method: format!("{:?}", attached.method).to_lowercase(),
+        announced,
+        namespaces: known.namespaces,
+        objects: known.objects,
+        loaded: known.loaded,
+        bytes: known.bytes,
+        requests: counts.all().into_iter().map(|(name, count)| (name.to_owned(), count)).collect(),
+        requests_answered: counts.answered(),
+    }
+}

@@ -1,0 +1,238 @@
+//! Follows one object by named requests only: the least rights that can keep it current.
+//!
+//! At first: GET, then a watch of that name without a version, which begins with the object as it is then, so that no
+//! change in between is lost. If it begins with anything else, the object was deleted in between: GET again. A watch that
+//! ends in order goes on from where it was. After a failure the order is turned round (watch first, held back until a GET has
+//! answered), since only the watch can be retried side by side ([`Client::reopen`](super::client::Client::reopen)), and the
+//! GET heals whatever happened meanwhile: a deletion, another object under the name, versions that went backwards.
+//! Where the name may be read but not watched it is polled.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tokio::time::{sleep, timeout};
+
+use super::core::{Core, Pace, not_found};
+use super::failure::Failure;
+use super::request;
+use super::watch::{Event, is_older, read};
+use crate::object::{DecodeError, Object, ObjectId, object_from_json, object_meta_from_json};
+use crate::store::Refusal;
+
+/// How many polls pass before a refused watch is tried again: rights may have been given.
+const POLLS_BEFORE_WATCH: u32 = 10;
+
+/// What can be told about an object that is not in the store.
+#[derive(Clone, Debug)]
+enum Answer {
+    /// The server is being asked.
+    Pending,
+    /// The store is right.
+    Known,
+    /// The store was right until the watch failed: the server must be asked.
+    Unsure,
+    /// The server was asked in vain.
+    Refused(Refusal),
+}
+
+/// One followed object, for those who ask for it.
+pub struct Named {
+    core: Arc<Core>,
+    id: ObjectId,
+    answer: watch::Sender<Answer>,
+    asked: Notify,
+}
+
+impl Named {
+    /// Begins to follow `id`.
+    pub fn start(core: &Arc<Core>, id: ObjectId) -> Arc<Self> {
+        let answer = watch::Sender::new(Answer::Pending);
+        let named = Named { core: core.clone(), id, answer, asked: Notify::new() };
+        let named = Arc::new(named);
+        let task = named.clone();
+        core.spawn(async move { task.run().await });
+        named
+    }
+
+    /// The object, or why there is none. Waits for the first answer only, or for a new attempt if the last one failed.
+    pub async fn wait(&self) -> Result<Arc<Object>, Refusal> {
+        if let Some(object) = self.core.loaded(&self.id) {
+            return Ok(object);
+        }
+        let mut answer = self.answer.subscribe();
+        let ask_again = self.answer.send_if_modified(|answer| {
+            let again = matches!(answer, Answer::Unsure | Answer::Refused(_));
+            if again {
+                *answer = Answer::Pending;
+            }
+            again
+        });
+        if ask_again {
+            self.asked.notify_one();
+        }
+        // The request has a deadline of its own: its answer tells more than the end of this one.
+        let limit = self.core.client.timeout() + Duration::from_millis(200);
+        let answer = timeout(limit, answer.wait_for(|answer| !matches!(answer, Answer::Pending))).await;
+        match answer.map(|answer| answer.map(|answer| answer.clone())) {
+            Ok(Ok(Answer::Refused(refusal))) => Err(refusal),
+            Ok(Ok(_)) => self.core.loaded(&self.id).ok_or_else(|| not_found(&self.id)),
+            Ok(Err(_)) | Err(_) => Err(self.core.refusal(&self.id, Failure::TimedOut)),
+        }
+    }
+
+    async fn run(&self) {
+        let mut pace = Pace::new(self.core.poll);
+        let mut interrupted = false;
+        loop {
+            let Err(failure) = self.live(interrupted, &mut pace).await else {
+                interrupted = false;
+                continue;
+            };
+            interrupted = failure.is_outage();
+            self.answer.send_if_modified(|answer| {
+                *answer = match answer {
+                    Answer::Pending => Answer::Refused(self.core.refusal(&self.id, failure.clone())),
+                    Answer::Known => Answer::Unsure,
+                    Answer::Unsure | Answer::Refused(_) => return false,
+                };
+                true
+            });
+            tracing::debug!("{}: {failure}", self.id);
+            let pause = pace.after(&failure);
+            tokio::select! {
+                () = sleep(pause) => {}
+                // Somebody waits: first the object, then the watch.
+                () = self.asked.notified() => interrupted = false,
+            }
+        }
+    }
+
+    /// Learns about the object and keeps up with it until something fails.
+    async fn live(&self, interrupted: bool, pace: &mut Pace) -> Result<(), Failure> {
+        let timing = &self.core.timing;
+        let mut seconds = timing.seconds();
+        let request = |version: Option<&str>, seconds| request::object_watch(&self.id, version, seconds);
+        let client = &self.core.client;
+        if !interrupted {
+            self.learn().await?;
+        }
+        let first = request(None, seconds);
+        let opened = match interrupted {
+            false => client.open(&first).await,
+            true => {
+                let mut reopening = pin!(client.reopen(&first));
+                loop {
+                    tokio::select! {
+                        opened = &mut reopening => break opened,
+                        // Somebody waits for an answer, which a GET may give although no watch can be started.
+                        () = self.asked.notified() => self.learn().await?,
+                    }
+                }
+            }
+        };
+        let mut stream = match opened {
+            Err(failure) if failure.is_forbidden() => return self.poll(interrupted).await,
+            Err(failure) => {
+                // A proxy that holds back what it has not read to the end lets answers pass, but no watch.
+                if interrupted && failure == Failure::TimedOut {
+                    self.learn().await?;
+                }
+                return Err(failure);
+            }
+            Ok(stream) => stream,
+        };
+        if interrupted {
+            self.learn().await?;
+        }
+        let mut version = None;
+        let mut met = false;
+        loop {
+            let take = |event, object: &[u8]| {
+                met |= event == Event::Present;
+                self.take(event, object)
+            };
+            read(client, stream, timing.limit(seconds), &mut version, take).await?;
+            pace.reset();
+            if !met && self.core.loaded(&self.id).is_some() {
+                self.learn().await?;
+            }
+            met = true;
+            seconds = timing.seconds();
+            stream = client.reopen(&request(version.as_deref(), seconds)).await?;
+        }
+    }
+
+    /// Asks for the object at intervals. Returns when it is time to try the watch again.
+    async fn poll(&self, interrupted: bool) -> Result<(), Failure> {
+        tracing::debug!("{}: may not be watched: polling", self.id);
+        if interrupted {
+            self.learn().await?;
+        }
+        for _ in 0..POLLS_BEFORE_WATCH {
+            tokio::select! {
+                () = sleep(self.core.poll) => {}
+                () = self.asked.notified() => {}
+            }
+            self.learn().await?;
+        }
+        Ok(())
+    }
+
+    /// Asks for the object once.
+    async fn learn(&self) -> Result<(), Failure> {
+        match self.core.get(&self.id).await {
+            Ok(object) => self.put(object),
+            Err(failure) if failure.is_not_found(self.id.name.as_str()) => self.removed(),
+            Err(failure) => {
+                self.answer.send_replace(Answer::Refused(self.core.refusal(&self.id, failure.clone())));
+                return Err(failure);
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&self, event: Event, object: &[u8]) -> Result<Arc<str>, DecodeError> {
+        match event {
+            Event::Bookmark => Ok("".into()),
+            Event::Deleted => {
+                let meta = object_meta_from_json(self.id.kind, object)?;
+                self.check(&meta.id)?;
+                self.removed();
+                Ok(meta.version)
+            }
+            Event::Present => {
+                let object = object_from_json(self.id.kind, object)?;
+                self.check(object.id())?;
+                let version = object.meta.version.clone();
+                let newer_known = self
+                    .core
+                    .loaded(&self.id)
+                    .is_some_and(|known| known.meta.uid == object.meta.uid && is_older(&version, &known.meta.version));
+                // A GET that overtook the watch has shown a newer state: content does not go back and forth.
+                if !newer_known {
+                    self.put(object);
+                }
+                Ok(version)
+            }
+        }
+    }
+
+    fn check(&self, id: &ObjectId) -> Result<(), DecodeError> {
+        if *id == self.id {
+            return Ok(());
+        }
+        Err(DecodeError::Invalid { kind: self.id.kind.api_kind(), field: "metadata.name (it was not asked for)" })
+    }
+
+    fn put(&self, object: Object) {
+        self.core.put(object);
+        self.answer.send_replace(Answer::Known);
+    }
+
+    fn removed(&self) {
+        self.core.store.remove(&self.id);
+        self.answer.send_replace(Answer::Known);
+    }
+}

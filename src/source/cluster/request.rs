@@ -1,0 +1,161 @@
+//! The few requests that are ever made, each as a path with its query: built from validated names, never from strings.
+
+use crate::object::{Kind, MAX_OBJECT_JSON, Namespace, ObjectId};
+
+/// Names per page of a list. Measured with 10 000 Secrets: one page takes 60 ms, 21 pages of 500 take 92 ms; a page of
+/// this many is about 1 MB of metadata.
+pub const PAGE: usize = 2000;
+
+/// The longest page that is read, in bytes. Annotations make a page of metadata large: up to 256 KiB for each object.
+/// A page that does not fit is asked for in smaller ones.
+const MAX_PAGE: usize = 32 << 20;
+
+/// What a request counts as, and what RBAC calls it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    Get,
+    List,
+    Watch,
+}
+
+/// One request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    pub verb: Verb,
+    /// Path and query.
+    pub target: String,
+    pub accept: &'static str,
+    /// The longest answer that is read, in bytes; for a watch, the longest event.
+    pub limit: usize,
+}
+
+const JSON: &str = "application/json";
+// No other type after it: a server that cannot leave the values out must refuse, not send them.
+const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
+
+/// All namespaces, or all objects of one kind in one namespace or in all: by their metadata only.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Collection {
+    Namespaces,
+    Objects { kind: Kind, namespace: Option<Namespace>, selector: Option<String> },
+}
+
+impl Collection {
+    /// What messages call it.
+    pub fn name(&self) -> String {
+        match self {
+            Collection::Namespaces => "the list of namespaces".to_owned(),
+            Collection::Objects { kind, namespace: Some(namespace), .. } => {
+                format!("the list of {} in namespace {namespace}", kind.plural())
+            }
+            Collection::Objects { kind, namespace: None, .. } => {
+                format!("the list of {} in all namespaces", kind.plural())
+            }
+        }
+    }
+
+    /// One page of names, from the beginning or from where a page before it ended.
+    pub fn page(&self, size: usize, next: Option<&str>) -> Request {
+        let mut query = vec![("limit", size.to_string())];
+        query.extend(next.map(|token| ("continue", token.to_owned())));
+        Request { verb: Verb::List, target: self.target(query), accept: METADATA_LIST, limit: MAX_PAGE }
+    }
+
+    /// The changes of the names since `version`, for `seconds`.
+    pub fn watch(&self, version: Option<&str>, seconds: u64) -> Request {
+        let query = watch_query(version, seconds);
+        Request { verb: Verb::Watch, target: self.target(query), accept: METADATA, limit: MAX_OBJECT_JSON }
+    }
+
+    fn target(&self, mut query: Vec<(&'static str, String)>) -> String {
+        match self {
+            Collection::Namespaces => with_query("/api/v1/namespaces".to_owned(), &query),
+            Collection::Objects { kind, namespace, selector } => {
+                query.extend(selector.as_ref().map(|selector| ("labelSelector", selector.clone())));
+                with_query(collection_path(*kind, namespace.as_ref()), &query)
+            }
+        }
+    }
+}
+
+/// One object with its values.
+pub fn object(id: &ObjectId) -> Request {
+    let target = format!("{}/{}", collection_path(id.kind, Some(&id.namespace)), id.name);
+    Request { verb: Verb::Get, target, accept: JSON, limit: MAX_OBJECT_JSON }
+}
+
+/// The changes of one object. RBAC allows it to whoever may watch that name (`resourceNames`).
+pub fn object_watch(id: &ObjectId, version: Option<&str>, seconds: u64) -> Request {
+    let mut query = watch_query(version, seconds);
+    query.push(("fieldSelector", format!("metadata.name={}", id.name)));
+    let target = with_query(collection_path(id.kind, Some(&id.namespace)), &query);
+    Request { verb: Verb::Watch, target, accept: JSON, limit: MAX_OBJECT_JSON }
+}
+
+fn watch_query(version: Option<&str>, seconds: u64) -> Vec<(&'static str, String)> {
+    let mut query = vec![
+        ("watch", "1".to_owned()),
+        ("allowWatchBookmarks", "true".to_owned()),
+        ("timeoutSeconds", seconds.to_string()),
+    ];
+    query.extend(version.map(|version| ("resourceVersion", version.to_owned())));
+    query
+}
+
+fn collection_path(kind: Kind, namespace: Option<&Namespace>) -> String {
+    match namespace {
+        Some(namespace) => format!("/api/v1/namespaces/{namespace}/{}", kind.plural()),
+        None => format!("/api/v1/{}", kind.plural()),
+    }
+}
+
+fn with_query(mut target: String, query: &[(&str, String)]) -> String {
+    for (index, (name, value)) in query.iter().enumerate() {
+        target.push(if index == 0 { '?' } else { '&' });
+        target.push_str(name);
+        target.push('=');
+        for byte in value.bytes() {
+            match byte {
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => target.push(byte.into()),
+                _ => target.push_str(&format!("%{byte:02X}")),
+            }
+        }
+    }
+    target
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::object::Name;
+
+    #[test]
+    fn a_named_request_names_one_object() {
+        let id = ObjectId {
+            namespace: Namespace::new("prod").unwrap(),
+            kind: Kind::ConfigMap,
+            name: Name::new("web.v1").unwrap(),
+        };
+        assert_eq!(object(&id).target, "/api/v1/namespaces/prod/configmaps/web.v1");
+        assert_eq!(
+            object_watch(&id, Some("7"), 25).target,
+            "/api/v1/namespaces/prod/configmaps?watch=1&allowWatchBookmarks=true&timeoutSeconds=25&resourceVersion=7\
+             &fieldSelector=metadata.name%3Dweb.v1"
+        );
+    }
+
+    #[test]
+    fn a_collection_asks_for_metadata_and_escapes_what_users_type() {
+        let collection =
+            Collection::Objects { kind: Kind::Secret, namespace: None, selector: Some("app in (a,b)&limit=0#".into()) };
+        let request = collection.page(500, Some("a+/="));
+        assert_eq!(
+            request.target,
+            "/api/v1/secrets?limit=500&continue=a%2B%2F%3D&labelSelector=app%20in%20%28a%2Cb%29%26limit%3D0%23"
+        );
+        assert!(request.accept.contains("as=PartialObjectMetadataList") && !request.accept.contains(','));
+        assert!(collection.watch(None, 9).accept.contains("as=PartialObjectMetadata;"));
+        assert_eq!(Collection::Namespaces.page(1, None).target, "/api/v1/namespaces?limit=1");
+    }
+}

@@ -1,0 +1,7 @@
+//! The source against a scripted server: one file for each thing that it does.
+
+mod connecting;
+mod following;
+mod listing;
+mod requests;
+mod rotation;

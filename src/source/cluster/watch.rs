@@ -1,0 +1,197 @@
+//! Reads one watch: frames its lines, tells events apart, remembers the version to go on from, and notices silence.
+//!
+//! How a stalled watch is noticed. A watch is silent while nothing changes, and bookmarks come about once a minute, so
+//! silence alone says nothing. Each watch is therefore asked to end by itself after 22 to 26 s (`timeoutSeconds`), and a
+//! client-side deadline 3 s later notices one that does not: a stall shows within 29 s, wherever it sits (a dead peer, a
+//! stopped API server, a gateway that holds the connection and forwards nothing). The price is one small request for each
+//! watch every 24 s, on the same connection, from the version that the closing bookmark gives. TCP keepalive
+//! ([`super::transport`]) costs no wake-up at all but sees only dead peers: a SIGSTOPped server's kernel still answers.
+//! Pings need HTTP/2. Between these moments nothing here wakes the process but the server's own events.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::BodyExt as _;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tokio::time::{Instant, timeout_at};
+
+use super::backoff::random_fraction;
+use super::buffer::Lines;
+use super::client::{Client, Stream};
+use super::failure::{Failure, classify, status_failure};
+use crate::object::{DecodeError, MAX_OBJECT_JSON, version_from_json};
+
+/// A watch that ends sooner than this did not end because it was asked to: without a pause, the next might follow at once
+/// and for ever.
+const TOO_SHORT: Duration = Duration::from_millis(500);
+
+/// For how long watches are asked for, and how much later than asked they may end.
+#[derive(Clone, Copy, Debug)]
+pub struct Timing {
+    pub shortest: u64,
+    pub spread: u64,
+    pub grace: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Timing { shortest: 22, spread: 5, grace: Duration::from_secs(3) }
+    }
+}
+
+impl Timing {
+    /// Seconds for the next watch: they differ, so that many watches do not end at once.
+    pub fn seconds(&self) -> u64 {
+        self.shortest + (random_fraction() * self.spread as f64) as u64
+    }
+
+    /// When a watch that was asked for `seconds` is given up.
+    pub fn limit(&self, seconds: u64) -> Duration {
+        Duration::from_secs(seconds) + self.grace
+    }
+}
+
+/// What an event says about its object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// It is there, in this version.
+    Present,
+    Deleted,
+    /// Nothing but the version that the watch has come to.
+    Bookmark,
+}
+
+#[derive(Deserialize)]
+struct EventJson<'a> {
+    #[serde(rename = "type")]
+    event: &'a str,
+    #[serde(borrow)]
+    object: &'a RawValue,
+}
+
+/// Hands each event to `take`, which gives its resourceVersion back, until the server ends the watch in order, which it must
+/// do within `length`. `version` is always that of the last event taken, so that another watch can go on from there.
+pub async fn read(
+    client: &Client,
+    stream: Stream,
+    length: Duration,
+    version: &mut Option<Arc<str>>,
+    take: impl FnMut(Event, &[u8]) -> Result<Arc<str>, DecodeError>,
+) -> Result<(), Failure> {
+    let result = read_until(stream, Instant::now() + length, version, take).await;
+    if result.is_err() {
+        client.note(&result);
+    }
+    result
+}
+
+async fn read_until(
+    mut stream: Stream,
+    deadline: Instant,
+    version: &mut Option<Arc<str>>,
+    mut take: impl FnMut(Event, &[u8]) -> Result<Arc<str>, DecodeError>,
+) -> Result<(), Failure> {
+    // An event is a little longer than its object.
+    let mut lines = Lines::new(MAX_OBJECT_JSON + 1024);
+    let began = Instant::now();
+    loop {
+        let Ok(frame) = timeout_at(deadline, stream.body.frame()).await else { return Err(Failure::TimedOut) };
+        let Some(frame) = frame else {
+            let orderly = !lines.is_partial() && began.elapsed() > TOO_SHORT;
+            return if orderly { Ok(()) } else { Err(Failure::Cut) };
+        };
+        let Ok(data) = frame.map_err(|error| classify(&error))?.into_data() else { continue };
+        lines.feed(&data, |line| {
+            *version = Some(take_line(line, &mut take)?);
+            Ok::<_, Failure>(())
+        })?;
+    }
+}
+
+fn take_line(
+    line: &[u8],
+    take: &mut impl FnMut(Event, &[u8]) -> Result<Arc<str>, DecodeError>,
+) -> Result<Arc<str>, Failure> {
+    let event: EventJson = serde_json::from_slice(line).map_err(|_| Failure::BadStream("a line that is no event"))?;
+    let object = event.object.get().as_bytes();
+    match event.event {
+        "ADDED" | "MODIFIED" => Ok(take(Event::Present, object)?),
+        "DELETED" => Ok(take(Event::Deleted, object)?),
+        "BOOKMARK" => {
+            let version = version_from_json(object)?;
+            take(Event::Bookmark, object)?;
+            Ok(version)
+        }
+        "ERROR" => {
+            Err(status_failure(None, object, None).unwrap_or(Failure::BadStream("an ERROR event without a Status")))
+        }
+        _ => Err(Failure::BadStream("an event of an unknown type")),
+    }
+}
+
+/// Whether `version` is surely older than `other`. Versions are opaque, but every API server's are numbers (and are
+/// documented to compare since KEP-5504); of anything else nothing is said.
+pub fn is_older(version: &str, other: &str) -> bool {
+    match (version.parse::<u64>(), other.parse::<u64>()) {
+        (Ok(version), Ok(other)) => version < other,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn take_all(line: &[u8]) -> Result<(Event, Arc<str>), Failure> {
+        let mut seen = None;
+        let version = take_line(line, &mut |event, object| {
+            seen = Some(event);
+            version_from_json(object)
+        })?;
+        Ok((seen.unwrap(), version))
+    }
+
+    #[test]
+    fn events_are_told_apart_whatever_their_fields_order() {
+        let object = r#"{"kind":"Secret","metadata":{"resourceVersion":"7"}}"#;
+        for (name, event) in [
+            ("ADDED", Event::Present),
+            ("MODIFIED", Event::Present),
+            ("DELETED", Event::Deleted),
+            ("BOOKMARK", Event::Bookmark),
+        ] {
+            for line in [
+                format!(r#"{{"type":"{name}","object":{object}}}"#),
+                format!(r#"{{"object":{object},"type":"{name}"}}"#),
+            ] {
+                assert_eq!(take_all(line.as_bytes()).unwrap(), (event, "7".into()));
+            }
+        }
+    }
+
+    #[test]
+    fn an_error_event_is_a_failure() {
+        let gone = br#"{"type":"ERROR","object":{"kind":"Status","code":410,"reason":"Expired","message":"too old"}}"#;
+        assert_eq!(take_all(gone).unwrap_err(), Failure::Gone);
+        let other = br#"{"type":"ERROR","object":{"kind":"Status","code":500,"reason":"InternalError"}}"#;
+        assert!(take_all(other).unwrap_err().is_outage());
+        for bad in ["", "[]", "{}", r#"{"type":"NEW","object":{}}"#, r#"{"type":"ERROR","object":{}}"#, "<html>"] {
+            assert!(matches!(take_all(bad.as_bytes()), Err(Failure::BadStream(_))), "{bad}");
+        }
+    }
+
+    #[test]
+    fn versions_are_compared_as_numbers_or_not_at_all() {
+        assert!(is_older("9", "10") && !is_older("10", "9") && !is_older("10", "10"));
+        assert!(!is_older("a", "b") && !is_older("9", "b"));
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_lines_never_panic(line in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = take_all(&line);
+        }
+    }
+}

@@ -1,0 +1,340 @@
+//! The nodes by number and the few operations that change them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use super::node::{Body, DOT, DOT_DOT, Dir, Fill, Ino, Node, NodeKind, Stat};
+use super::{Demand, Error, Listed};
+use crate::object::Value;
+use crate::volume::{NewBody, NewNode, Step};
+
+pub(super) struct Table {
+    nodes: HashMap<Ino, Node>,
+    next: u64,
+    /// The latest time given to any node: the next one is later, whatever the clock does, so that whoever compares
+    /// times sees every change.
+    latest: SystemTime,
+    /// Sum of [`Stat::blocks`] of all files.
+    blocks: u64,
+}
+
+impl Table {
+    pub(super) fn new(root: NewNode) -> Self {
+        let mut table = Table { nodes: HashMap::new(), next: Ino::ROOT.0, latest: SystemTime::UNIX_EPOCH, blocks: 0 };
+        let now = table.now();
+        table.build(Ino::ROOT, "".into(), root, now);
+        table
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    pub(super) fn blocks(&self) -> u64 {
+        self.blocks
+    }
+
+    fn now(&mut self) -> SystemTime {
+        self.latest = SystemTime::now().max(self.latest + Duration::from_nanos(1));
+        self.latest
+    }
+
+    fn node(&self, ino: Ino) -> Result<&Node, Error> {
+        self.nodes.get(&ino).ok_or(Error::Stale)
+    }
+
+    fn node_mut(&mut self, ino: Ino) -> Result<&mut Node, Error> {
+        self.nodes.get_mut(&ino).ok_or(Error::Stale)
+    }
+
+    pub(super) fn dir(&self, ino: Ino) -> Result<&Dir, Error> {
+        match &self.node(ino)?.body {
+            Body::Dir(dir) => Ok(dir),
+            _ => Err(Error::NotDirectory),
+        }
+    }
+
+    fn dir_mut(&mut self, ino: Ino) -> Result<&mut Dir, Error> {
+        match &mut self.node_mut(ino)?.body {
+            Body::Dir(dir) => Ok(dir),
+            _ => Err(Error::NotDirectory),
+        }
+    }
+
+    pub(super) fn file(&self, ino: Ino) -> Result<Value, Error> {
+        match &self.node(ino)?.body {
+            Body::File(value) => Ok(value.clone()),
+            Body::Dir(_) => Err(Error::IsDirectory),
+            Body::Link(_) => Err(Error::NotLink),
+        }
+    }
+
+    pub(super) fn link(&self, ino: Ino) -> Result<Arc<str>, Error> {
+        match &self.node(ino)?.body {
+            Body::Link(target) => Ok(target.clone()),
+            _ => Err(Error::NotLink),
+        }
+    }
+
+    pub(super) fn stat(&self, ino: Ino) -> Result<Stat, Error> {
+        let node = self.node(ino)?;
+        let (kind, size, nlink) = match &node.body {
+            Body::Dir(dir) => (NodeKind::Dir, dir.size(), dir.nlink()),
+            Body::File(value) => (NodeKind::File, value.len() as u64, 1),
+            Body::Link(target) => (NodeKind::Link, target.len() as u64, 1),
+        };
+        let nlink = if node.linked { nlink } else { 0 };
+        Ok(Stat { ino, kind, attr: node.attr, size, nlink, mtime: node.mtime, ctime: node.ctime })
+    }
+
+    /// Whether the kernel may hold the inode. It always holds the root.
+    pub(super) fn is_held(&self, ino: Ino) -> bool {
+        ino == Ino::ROOT || self.nodes.get(&ino).is_some_and(|node| node.lookups > 0)
+    }
+
+    /// Whether the demand still needs an answer.
+    pub(super) fn is_open(&self, demand: &Demand) -> bool {
+        let Ok(dir) = self.dir(demand.dir) else { return false };
+        match (dir.fill, &demand.name) {
+            (Fill::Ready, _) => false,
+            (Fill::Unloaded { .. }, _) | (Fill::ByName { .. }, None) => true,
+            (Fill::ByName { .. }, Some(name)) => dir.child(name).is_none(),
+        }
+    }
+
+    pub(super) fn count_lookup(&mut self, ino: Ino) {
+        if let Some(node) = self.nodes.get_mut(&ino) {
+            node.lookups += 1;
+        }
+    }
+
+    pub(super) fn forget(&mut self, ino: Ino, count: u64) {
+        if let Some(node) = self.nodes.get_mut(&ino) {
+            node.lookups = node.lookups.saturating_sub(count);
+        }
+        self.reap(ino);
+    }
+
+    /// Drops a node that has no name and that the kernel does not hold.
+    fn reap(&mut self, ino: Ino) {
+        if self.nodes.get(&ino).is_some_and(|node| !node.linked && node.lookups == 0) {
+            self.blocks -= self.stat(ino).map_or(0, |stat| stat.blocks());
+            self.nodes.remove(&ino);
+        }
+    }
+
+    /// The directory's path below the root: "" for the root itself.
+    pub(super) fn path(&self, ino: Ino) -> Result<String, Error> {
+        let mut parts: Vec<Arc<str>> = Vec::new();
+        let mut at = ino;
+        while at != Ino::ROOT {
+            let node = self.node(at)?;
+            if !node.linked {
+                return Err(Error::NotFound);
+            }
+            parts.push(node.name.clone());
+            at = node.parent;
+        }
+        parts.reverse();
+        Ok(parts.join("/"))
+    }
+
+    /// Hands `.`, `..` and the names after `cookie` to `sink` until it returns false, which means that it did not take
+    /// that one. Returns the inodes of the names taken, for which a lookup may count.
+    pub(super) fn list(&self, ino: Ino, cookie: u64, sink: &mut dyn FnMut(&Listed) -> bool) -> Result<Vec<Ino>, Error> {
+        let dir = self.dir(ino)?;
+        let parent = self.node(ino)?.parent;
+        let mut taken = Vec::new();
+        for (dot, name, of) in [(DOT, ".", ino), (DOT_DOT, "..", parent)] {
+            if cookie < dot {
+                let stat = self.stat(of).or_else(|_| self.stat(ino))?;
+                if !sink(&Listed { cookie: dot, name: name.into(), stat }) {
+                    return Ok(taken);
+                }
+            }
+        }
+        for (cookie, name, child) in dir.after(cookie.max(DOT_DOT)) {
+            if !sink(&Listed { cookie, name: name.clone(), stat: self.stat(child)? }) {
+                break;
+            }
+            taken.push(child);
+        }
+        Ok(taken)
+    }
+
+    /// Makes the nodes of a new sub-tree and returns the topmost one, which has no entry in its parent yet.
+    fn build(&mut self, parent: Ino, name: Arc<str>, new: NewNode, time: SystemTime) -> Ino {
+        let ino = Ino(self.next);
+        self.next += 1;
+        let (body, children) = match new.body {
+            NewBody::Dir(children) => (Body::Dir(Dir::new(Fill::Ready)), children),
+            NewBody::Unloaded { subdirs } => (Body::Dir(Dir::new(Fill::Unloaded { subdirs })), Vec::new()),
+            NewBody::File(value) => (Body::File(value), Vec::new()),
+            NewBody::Link(target) => (Body::Link(target), Vec::new()),
+        };
+        let node = Node { attr: new.attr, body, parent, name, linked: true, lookups: 0, mtime: time, ctime: time };
+        self.nodes.insert(ino, node);
+        self.blocks += self.stat(ino).map_or(0, |stat| stat.blocks());
+        for (name, child) in children {
+            let is_dir = child.is_dir();
+            let child = self.build(ino, name.clone(), child, time);
+            if let Ok(dir) = self.dir_mut(ino) {
+                dir.insert(name, child);
+                dir.subdirs += u32::from(is_dir);
+            }
+        }
+        ino
+    }
+
+    fn changed(&mut self, dir: Ino, time: SystemTime) {
+        if let Some(node) = self.nodes.get_mut(&dir) {
+            node.mtime = time;
+            node.ctime = time;
+        }
+    }
+
+    pub(super) fn touch(&mut self, ino: Ino) -> Result<(), Error> {
+        let now = self.now();
+        self.node_mut(ino)?.ctime = now;
+        Ok(())
+    }
+
+    pub(super) fn add(&mut self, parent: Ino, name: Arc<str>, node: NewNode) -> Result<Ino, Error> {
+        let now = self.now();
+        let ino = self.add_at(parent, name, node, now)?;
+        self.changed(parent, now);
+        Ok(ino)
+    }
+
+    fn add_at(&mut self, parent: Ino, name: Arc<str>, node: NewNode, time: SystemTime) -> Result<Ino, Error> {
+        if self.dir(parent)?.child(&name).is_some() {
+            return Err(Error::Exists);
+        }
+        let is_dir = node.is_dir();
+        let ino = self.build(parent, name.clone(), node, time);
+        let dir = self.dir_mut(parent)?;
+        dir.insert(name, ino);
+        dir.subdirs += u32::from(is_dir);
+        Ok(ino)
+    }
+
+    pub(super) fn rename(&mut self, parent: Ino, from: &str, to: Arc<str>) -> Result<(), Error> {
+        let now = self.now();
+        let dir = self.dir_mut(parent)?;
+        let moved = dir.remove(from).ok_or(Error::NotFound)?;
+        let replaced = dir.remove(&to);
+        dir.insert(to.clone(), moved);
+        if let Some(replaced) = replaced {
+            self.unlinked(replaced, now);
+        }
+        let node = self.node_mut(moved)?;
+        node.name = to;
+        node.ctime = now;
+        self.changed(parent, now);
+        Ok(())
+    }
+
+    pub(super) fn unlink(&mut self, parent: Ino, name: &str) -> Result<(), Error> {
+        let child = self.dir(parent)?.child(name).ok_or(Error::NotFound)?;
+        if matches!(self.node(child)?.body, Body::Dir(_)) {
+            return Err(Error::IsDirectory);
+        }
+        self.remove(parent, name, child)
+    }
+
+    pub(super) fn rmdir(&mut self, parent: Ino, name: &str) -> Result<(), Error> {
+        let child = self.dir(parent)?.child(name).ok_or(Error::NotFound)?;
+        if !self.dir(child)?.is_empty() {
+            return Err(Error::NotEmpty);
+        }
+        self.dir_mut(parent)?.subdirs -= 1;
+        self.remove(parent, name, child)
+    }
+
+    fn remove(&mut self, parent: Ino, name: &str, child: Ino) -> Result<(), Error> {
+        let now = self.now();
+        self.dir_mut(parent)?.remove(name);
+        self.unlinked(child, now);
+        self.changed(parent, now);
+        Ok(())
+    }
+
+    fn unlinked(&mut self, ino: Ino, time: SystemTime) {
+        if let Some(node) = self.nodes.get_mut(&ino) {
+            node.linked = false;
+            node.ctime = time;
+        }
+        self.reap(ino);
+    }
+
+    /// Removes a directory with everything below.
+    fn remove_all(&mut self, parent: Ino, name: &str) -> Result<(), Error> {
+        let child = self.dir(parent)?.child(name).ok_or(Error::NotFound)?;
+        if let Body::Dir(dir) = &self.node(child)?.body {
+            for (name, _) in dir.children() {
+                self.remove_all(child, &name)?;
+            }
+            self.rmdir(parent, name)
+        } else {
+            self.unlink(parent, name)
+        }
+    }
+
+    /// Carries one step out.
+    pub(super) fn apply(&mut self, dir: Ino, step: Step) -> Result<(), Error> {
+        match step {
+            Step::Mkdir { name, node } | Step::Mkfile { name, node } | Step::Symlink { name, node } => {
+                self.add(dir, name, node).map(|_| ())
+            }
+            Step::Rename { from, to } => self.rename(dir, &from, to),
+            Step::Unlink { name } => self.unlink(dir, &name),
+            Step::RemoveAll { name } => self.remove_all(dir, &name),
+        }
+    }
+
+    /// Fills an unloaded directory; its times stay, and are those of all that is put in.
+    pub(super) fn load(&mut self, ino: Ino, steps: Vec<Step>) -> Result<(), Error> {
+        if !matches!(self.dir(ino)?.fill, Fill::Unloaded { .. }) {
+            return Ok(());
+        }
+        let node = self.node(ino)?;
+        let (mtime, ctime) = (node.mtime, node.ctime);
+        for step in steps {
+            match step {
+                Step::Mkdir { name, node } | Step::Mkfile { name, node } | Step::Symlink { name, node } => {
+                    self.add_at(ino, name, node, mtime)?;
+                }
+                Step::Rename { from, to } => {
+                    let dir = self.dir_mut(ino)?;
+                    let moved = dir.remove(&from).ok_or(Error::NotFound)?;
+                    dir.insert(to.clone(), moved);
+                    self.node_mut(moved)?.name = to;
+                }
+                // A directory without content has nothing to remove.
+                Step::Unlink { .. } | Step::RemoveAll { .. } => {}
+            }
+        }
+        self.dir_mut(ino)?.fill = Fill::Ready;
+        let node = self.node_mut(ino)?;
+        (node.mtime, node.ctime) = (mtime, ctime);
+        Ok(())
+    }
+}
+
+impl NewNode {
+    pub(super) fn is_dir(&self) -> bool {
+        matches!(self.body, NewBody::Dir(_) | NewBody::Unloaded { .. })
+    }
+
+    pub(super) fn is_file(&self) -> bool {
+        matches!(self.body, NewBody::File(_))
+    }
+
+    pub(super) fn link_target(&self) -> Option<&str> {
+        match &self.body {
+            NewBody::Link(target) => Some(target),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,323 @@
+//! What the mount's directories show: one object, a namespace or a cluster.
+//!
+//! The view is the store's only reader. It keeps the tree like the store: it makes and removes directories as names
+//! come and go, and rewrites a volume when its object changes. What the kernel already holds goes through the publisher,
+//! one update at a time; what somebody asks for first is fetched from the source and filled in beside that, because an
+//! update may have to wait for exactly that answer.
+
+mod generation;
+mod shape;
+
+pub use shape::Shape;
+use shape::walk;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use crate::fuse::Notices;
+use crate::object::{Kind, Namespace, Object, ObjectId};
+use crate::publisher::Publisher;
+use crate::source::{Scope, Source};
+use crate::store::{Change, Known, Refusal, Store};
+use crate::tree::{Demand, Error, Ino, Outcome, Tree};
+use crate::volume::{Layout, NewNode, Ownership, Payload, Step, Volume, of_object};
+use generation::generation_name;
+
+/// How a view shows what it shows.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub layout: Layout,
+    pub ownership: Ownership,
+    /// How long somebody who asks for content that is not here waits at most. The source has its own deadlines; this
+    /// one holds even if the source breaks its promise.
+    pub patience: Duration,
+}
+
+/// What a running mount adds: without it, every update is applied directly.
+#[derive(Clone)]
+struct Live {
+    publisher: Option<Arc<Publisher>>,
+    notices: Notices,
+}
+
+/// See the module's documentation.
+pub struct View {
+    shape: Shape,
+    options: Options,
+    store: Arc<Store>,
+    source: Arc<dyn Source>,
+    tree: Arc<Tree>,
+    demands: Mutex<Option<mpsc::UnboundedReceiver<Demand>>>,
+    /// The volumes whose content is shown. Directories of other objects are there too, unloaded.
+    volumes: Mutex<HashMap<ObjectId, Volume>>,
+    live: Mutex<Option<Live>>,
+}
+
+impl View {
+    /// A view with its root directory and nothing in it yet: see [`View::load`].
+    pub fn new(shape: Shape, options: Options, store: Arc<Store>, source: Arc<dyn Source>) -> Arc<Self> {
+        // At most one message for each thing that somebody waits for: the tree asks once.
+        let (send, demands) = mpsc::unbounded_channel();
+        let root = match &shape {
+            Shape::Object(id) => Volume::new(id.kind, options.layout, options.ownership).root_attr(),
+            Shape::Names { .. } => options.ownership.dir(0o755),
+        };
+        let tree = Tree::new(NewNode::dir(root, Vec::new()), move |demand| {
+            let _ = send.send(demand);
+        });
+        Arc::new(View {
+            shape,
+            options,
+            store,
+            source,
+            tree: Arc::new(tree),
+            demands: Mutex::new(Some(demands)),
+            volumes: Mutex::default(),
+            live: Mutex::default(),
+        })
+    }
+
+    pub fn tree(&self) -> Arc<Tree> {
+        self.tree.clone()
+    }
+
+    fn volumes(&self) -> MutexGuard<'_, HashMap<ObjectId, Volume>> {
+        self.volumes.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn new_volume(&self, kind: Kind) -> Volume {
+        Volume::new(kind, self.options.layout, self.options.ownership)
+    }
+
+    /// The object's directory, if it has one.
+    fn dir(&self, id: &ObjectId) -> Option<Ino> {
+        walk(&self.tree, &self.shape.path(id))
+    }
+
+    /// Asks the source for what the view needs and shows it: an explicit object with its content, otherwise the names.
+    ///
+    /// Errors: the object does not exist, or the source refuses.
+    pub async fn load(self: &Arc<Self>) -> Result<(), Refusal> {
+        match &self.shape {
+            Shape::Object(id) => {
+                self.source.follow(id.clone()).await?;
+            }
+            Shape::Names { namespace, kinds, selector } => {
+                let scope = Scope { namespace: namespace.clone(), kinds: kinds.clone(), selector: selector.clone() };
+                self.source.list(scope).await?;
+            }
+        }
+        while let Some(change) = self.store.take_change() {
+            self.take(change).await;
+        }
+        Ok(())
+    }
+
+    /// From now on the kernel serves readers: updates of what it holds go through `publisher`, if there is one.
+    pub fn go_live(&self, publisher: Option<Publisher>, notices: Notices) {
+        if publisher.is_some() {
+            self.tree.set_published();
+        }
+        *self.live_lock() = Some(Live { publisher: publisher.map(Arc::new), notices });
+    }
+
+    /// The mount is gone: lets go of the publisher, which would otherwise keep the file system alive.
+    pub fn retire(&self) {
+        *self.live_lock() = None;
+    }
+
+    fn live_lock(&self) -> MutexGuard<'_, Option<Live>> {
+        self.live.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Follows the store and meets demands until the future is dropped.
+    pub async fn run(self: Arc<Self>) {
+        let demands = self.demands.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
+        let Some(mut demands) = demands else { return };
+        let meet = async {
+            while let Some(demand) = demands.recv().await {
+                let view = self.clone();
+                tokio::spawn(async move { view.meet(demand).await });
+            }
+        };
+        let follow = async {
+            loop {
+                let change = self.store.next_change().await;
+                self.take(change).await;
+            }
+        };
+        tokio::join!(meet, follow);
+    }
+
+    /// Fetches what somebody waits for.
+    async fn meet(&self, demand: Demand) {
+        let Some(id) = self.tree.path(demand.dir).ok().and_then(|path| self.shape.object_at(&path)) else {
+            return self.tree.refuse(&demand, Error::NotFound);
+        };
+        match tokio::time::timeout(self.options.patience, self.source.follow(id.clone())).await {
+            Ok(Ok(object)) => self.fill(&id, &object),
+            Ok(Err(refusal)) => {
+                tracing::warn!(object = %id, "cannot be read now: {refusal}");
+                self.tree.refuse(&demand, Error::Unavailable(refusal.errno()));
+            }
+            Err(_) => {
+                tracing::warn!(object = %id, "cannot be read now: no answer from the source in time");
+                self.tree.refuse(&demand, Error::Unavailable(libc::ETIMEDOUT));
+            }
+        }
+    }
+
+    /// Gives an object's directory its first content; does nothing if it has some.
+    fn fill(&self, id: &ObjectId, object: &Object) {
+        let Some(dir) = self.dir(id) else { return };
+        let steps = {
+            let mut volumes = self.volumes();
+            if volumes.contains_key(id) {
+                return;
+            }
+            let mut volume = self.new_volume(id.kind);
+            let steps = volume.write(of_object(object), generation_name());
+            volumes.insert(id.clone(), volume);
+            steps
+        };
+        if let Err(error) = self.tree.fill(dir, steps) {
+            tracing::error!(object = %id, %error, "cannot show the object's content");
+        }
+        self.attributes_changed(dir);
+    }
+
+    fn attributes_changed(&self, dir: Ino) {
+        if let Some(live) = &*self.live_lock() {
+            live.notices.attributes_changed(dir);
+        }
+    }
+
+    /// Makes the tree like the store in what `change` names.
+    async fn take(&self, change: Change) {
+        match (change, &self.shape) {
+            (Change::Namespace(namespace), shape) if shape.has_namespaces() => self.take_namespace(namespace).await,
+            (Change::Namespace(_), _) => {}
+            (Change::Object(id), Shape::Object(wanted)) if *wanted == id => self.take_root(&id).await,
+            (Change::Object(_), Shape::Object(_)) => {}
+            (Change::Object(id), Shape::Names { .. }) => self.take_object(&id).await,
+        }
+    }
+
+    async fn take_namespace(&self, namespace: Namespace) {
+        let name: Arc<str> = namespace.as_str().into();
+        match (self.store.has_namespace(&namespace), self.tree.child(Ino::ROOT, &name)) {
+            (true, None) => self.make_namespace(name).await,
+            // Its objects went before it: the store announces them first.
+            (false, Some(_)) => self.carry_out(Ino::ROOT, vec![Step::RemoveAll { name }]).await,
+            _ => {}
+        }
+    }
+
+    async fn make_namespace(&self, name: Arc<str>) {
+        let kinds = self.shape.kind_level().unwrap_or_default();
+        let children = kinds.iter().map(|kind| (kind.plural().into(), self.names_dir(Vec::new()))).collect();
+        self.carry_out(Ino::ROOT, vec![Step::Mkdir { name, node: self.names_dir(children) }]).await;
+    }
+
+    /// A directory of names: not a volume's, so it has no kubelet mode to keep.
+    fn names_dir(&self, children: Vec<(Arc<str>, NewNode)>) -> NewNode {
+        NewNode::dir(self.options.ownership.dir(0o755), children)
+    }
+
+    async fn take_object(&self, id: &ObjectId) {
+        match (self.store.get(id), self.dir(id)) {
+            (Some(known), None) => self.show(id, known).await,
+            (Some(Known::Loaded(object)), Some(dir)) => {
+                let steps =
+                    self.volumes().get_mut(id).map(|volume| volume.write(of_object(&object), generation_name()));
+                match steps {
+                    Some(steps) => self.carry_out(dir, steps).await,
+                    None => self.fill(id, &object),
+                }
+            }
+            // Gone and made again before we looked: what is shown is the old one's, so its successor is fetched.
+            (Some(Known::Named(_)), Some(_)) if self.volumes().contains_key(id) => {
+                let (source, id) = (self.source.clone(), id.clone());
+                tokio::spawn(async move { source.follow(id).await });
+            }
+            (Some(Known::Named(_)), Some(_)) | (None, None) => {}
+            (None, Some(dir)) => {
+                self.volumes().remove(id);
+                self.tree.seal(dir);
+                self.remove(id).await;
+            }
+        }
+    }
+
+    /// Makes a new object's directory, and the namespace's if the object is known before it.
+    async fn show(&self, id: &ObjectId, known: Known) {
+        let path = self.shape.path(id);
+        let Some((name, parents)) = path.split_last() else { return };
+        if self.shape.has_namespaces() && self.tree.child(Ino::ROOT, &parents[0]).is_none() {
+            self.make_namespace(parents[0].clone()).await;
+        }
+        let Some(parent) = walk(&self.tree, parents) else { return };
+        let mut volume = self.new_volume(id.kind);
+        let node = match known {
+            Known::Loaded(object) => {
+                let node = volume.loaded(of_object(&object), generation_name());
+                self.volumes().insert(id.clone(), volume);
+                node
+            }
+            Known::Named(_) => volume.unloaded(),
+        };
+        self.carry_out(parent, vec![Step::Mkdir { name: name.clone(), node }]).await;
+    }
+
+    async fn remove(&self, id: &ObjectId) {
+        let path = self.shape.path(id);
+        let Some((name, parents)) = path.split_last() else { return };
+        if let Some(parent) = walk(&self.tree, parents) {
+            self.carry_out(parent, vec![Step::RemoveAll { name: name.clone() }]).await;
+        }
+    }
+
+    /// The root is the object's own volume. When the object goes, the volume is emptied, as the kubelet does with an
+    /// optional one: a mount that nobody asked to end does not end.
+    async fn take_root(&self, id: &ObjectId) {
+        let payload = match self.store.get(id) {
+            Some(Known::Loaded(object)) => of_object(&object),
+            Some(Known::Named(_)) => return,
+            None => Payload::default(),
+        };
+        let steps = {
+            let mut volumes = self.volumes();
+            let volume = volumes.entry(id.clone()).or_insert_with(|| self.new_volume(id.kind));
+            volume.write(payload, generation_name())
+        };
+        self.carry_out(Ino::ROOT, steps).await;
+    }
+
+    /// Applies steps, or has the publisher do them where the kernel holds the directory.
+    async fn carry_out(&self, dir: Ino, steps: Vec<Step>) {
+        if steps.is_empty() {
+            return;
+        }
+        match self.tree.update(dir, steps) {
+            Ok(Outcome::Applied) => self.attributes_changed(dir),
+            Ok(Outcome::Publish { path, steps }) => {
+                let live = self.live_lock().clone();
+                let Some(Live { publisher: Some(publisher), .. }) = live else {
+                    self.tree.settle(dir, steps);
+                    return;
+                };
+                let (left, error) = publisher.publish(path, steps).await;
+                if let Some(error) = &error {
+                    tracing::warn!(?dir, %error, "an update could not be announced: programs that watch may miss it");
+                }
+                if self.tree.settle(dir, left) {
+                    self.attributes_changed(dir);
+                }
+            }
+            Err(error) => tracing::error!(?dir, %error, "an update could not be shown"),
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Which directories a view has, and which object belongs to which.
+
+use std::sync::Arc;
+
+use crate::object::{Kind, Name, Namespace, ObjectId};
+use crate::tree::{Ino, Tree};
+
+/// What the root directory is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// The volume of one object.
+    Object(ObjectId),
+    /// Directories by name: `[<namespace>/][<kind>/]<name>`; the namespace level is there unless one namespace is set,
+    /// the kind level if more than one kind is shown.
+    Names { namespace: Option<Namespace>, kinds: Vec<Kind>, selector: Option<String> },
+}
+
+impl Shape {
+    /// The kinds, where they are a directory level.
+    pub(super) fn kind_level(&self) -> Option<&[Kind]> {
+        match self {
+            Shape::Names { kinds, .. } if kinds.len() > 1 => Some(kinds),
+            _ => None,
+        }
+    }
+
+    /// Whether namespaces are a directory level.
+    pub(super) fn has_namespaces(&self) -> bool {
+        matches!(self, Shape::Names { namespace: None, .. })
+    }
+
+    /// The directories from the root to the object's own, which is the last.
+    pub(super) fn path(&self, id: &ObjectId) -> Vec<Arc<str>> {
+        let mut path: Vec<Arc<str>> = Vec::new();
+        if let Shape::Object(_) = self {
+            return path;
+        }
+        if self.has_namespaces() {
+            path.push(id.namespace.as_str().into());
+        }
+        if self.kind_level().is_some() {
+            path.push(id.kind.plural().into());
+        }
+        path.push(id.name.as_str().into());
+        path
+    }
+
+    /// The object whose directory is at `path`.
+    pub(super) fn object_at(&self, path: &str) -> Option<ObjectId> {
+        let Shape::Names { namespace, kinds, .. } = self else { return None };
+        let mut parts = path.split('/');
+        let namespace = match namespace {
+            Some(namespace) => namespace.clone(),
+            None => Namespace::new(parts.next()?).ok()?,
+        };
+        let kind = match self.kind_level() {
+            Some(_) => parts.next()?.parse().ok()?,
+            None => *kinds.first()?,
+        };
+        let name = Name::new(parts.next()?).ok()?;
+        parts.next().is_none().then_some(ObjectId { namespace, kind, name })
+    }
+}
+
+/// The inode at the end of a path, if all of it is there.
+pub(super) fn walk(tree: &Tree, path: &[Arc<str>]) -> Option<Ino> {
+    path.iter().try_fold(Ino::ROOT, |dir, name| tree.child(dir, name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(namespace: Option<&str>, kinds: &[Kind]) -> Shape {
+        let namespace = namespace.map(|name| Namespace::new(name).unwrap());
+        Shape::Names { namespace, kinds: kinds.to_vec(), selector: None }
+    }
+
+    #[test]
+    fn a_path_leads_to_the_object_that_it_came_from() {
+        let id = ObjectId {
+            namespace: Namespace::new("ns").unwrap(),
+            kind: Kind::ConfigMap,
+            name: Name::new("a.b").unwrap(),
+        };
+        for (shape, path) in [
+            (names(None, &[Kind::ConfigMap]), "ns/a.b"),
+            (names(None, &Kind::ALL), "ns/configmaps/a.b"),
+            (names(Some("ns"), &[Kind::ConfigMap]), "a.b"),
+            (names(Some("ns"), &Kind::ALL), "configmaps/a.b"),
+        ] {
+            assert_eq!(shape.path(&id).join("/"), path);
+            assert_eq!(shape.object_at(path), Some(id.clone()));
+            assert_eq!(shape.object_at(&format!("{path}/key")), None);
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! The rules of a volume: which files an object becomes, with which modes and owners, and in which order they change.
+//!
+//! Pure data and pure functions. An update is a list of [`Step`]s below one directory; whoever carries them out, the
+//! [tree](crate::tree) directly or the [publisher](crate::publisher) as system calls, gives watchers the kubelet's
+//! own sequence of events.
+
+mod flat;
+mod kubelet;
+mod ownership;
+mod payload;
+
+pub use ownership::{Attr, Owner, Ownership};
+pub use payload::{File, Payload, of_object};
+
+use std::sync::Arc;
+
+use crate::object::{Kind, Value};
+
+/// How the files of an object lie in its directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Layout {
+    /// The kubelet's: `KEY -> ..data/KEY`, `..data -> ..TIMESTAMP`, all keys switch together.
+    #[default]
+    Kubelet,
+    /// Each key a regular file in the directory itself, replaced by rename: for programs that do not follow links.
+    Flat,
+}
+
+/// A node that does not exist yet.
+#[derive(Clone, Debug)]
+pub struct NewNode {
+    pub attr: Attr,
+    pub body: NewBody,
+}
+
+#[derive(Clone, Debug)]
+pub enum NewBody {
+    Dir(Vec<(Arc<str>, NewNode)>),
+    /// A directory whose content is fetched when somebody looks into it, and how many sub-directories it will have.
+    Unloaded {
+        subdirs: u32,
+    },
+    File(Value),
+    Link(Arc<str>),
+}
+
+impl NewNode {
+    pub fn dir(attr: Attr, children: Vec<(Arc<str>, NewNode)>) -> Self {
+        NewNode { attr, body: NewBody::Dir(children) }
+    }
+
+    pub fn file(attr: Attr, value: Value) -> Self {
+        NewNode { attr, body: NewBody::File(value) }
+    }
+
+    pub fn link(attr: Attr, target: impl Into<Arc<str>>) -> Self {
+        NewNode { attr, body: NewBody::Link(target.into()) }
+    }
+}
+
+/// One system call, or one recursion of them, below one directory.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// mkdir, the content appears, chmod to the node's mode.
+    Mkdir {
+        name: Arc<str>,
+        node: NewNode,
+    },
+    /// A regular file appears, with its content.
+    Mkfile {
+        name: Arc<str>,
+        node: NewNode,
+    },
+    Symlink {
+        name: Arc<str>,
+        node: NewNode,
+    },
+    Rename {
+        from: Arc<str>,
+        to: Arc<str>,
+    },
+    Unlink {
+        name: Arc<str>,
+    },
+    /// Removes a directory with all that is in it, content first.
+    RemoveAll {
+        name: Arc<str>,
+    },
+}
+
+/// One directory with the files of one object, and what it shows now. Source of the algorithm: the kubelet's
+/// `AtomicWriter.Write` (pkg/volume/util/atomic_writer.go).
+#[derive(Clone, Debug)]
+pub struct Volume {
+    layout: Layout,
+    kind: Kind,
+    ownership: Ownership,
+    shown: Option<Shown>,
+}
+
+#[derive(Clone, Debug)]
+struct Shown {
+    /// Name of the current generation's directory; unused in the flat layout.
+    generation: Arc<str>,
+    payload: Payload,
+}
+
+impl Volume {
+    pub fn new(kind: Kind, layout: Layout, ownership: Ownership) -> Self {
+        Volume { layout, kind, ownership, shown: None }
+    }
+
+    /// Mode and owner of the volume's own directory. A Secret is a tmpfs, whose root has the kernel's default mode
+    /// 01777; a ConfigMap is a plain directory that the kubelet sets to 0777.
+    pub fn root_attr(&self) -> Attr {
+        let mode = match self.kind {
+            Kind::Secret => 0o1777,
+            Kind::ConfigMap => 0o777,
+        };
+        self.ownership.dir(mode)
+    }
+
+    /// The volume's directory while nothing of its content is known. A payload made of keys has no sub-directory, so
+    /// the link count is known before the content is: one for the generation, none in the flat layout.
+    pub fn unloaded(&self) -> NewNode {
+        let subdirs = match self.layout {
+            Layout::Kubelet => 1,
+            Layout::Flat => 0,
+        };
+        NewNode { attr: self.root_attr(), body: NewBody::Unloaded { subdirs } }
+    }
+
+    /// The volume's directory with `payload` in it from the start.
+    pub fn loaded(&mut self, payload: Payload, generation: Arc<str>) -> NewNode {
+        self.reset();
+        let mut children: Vec<(Arc<str>, NewNode)> = Vec::new();
+        for step in self.write(payload, generation) {
+            match step {
+                Step::Mkdir { name, node } | Step::Mkfile { name, node } | Step::Symlink { name, node } => {
+                    children.push((name, node));
+                }
+                Step::Rename { from, to } => {
+                    children.iter_mut().filter(|(name, _)| *name == from).for_each(|(name, _)| *name = to.clone());
+                }
+                // A first write removes nothing.
+                Step::Unlink { .. } | Step::RemoveAll { .. } => {}
+            }
+        }
+        NewNode::dir(self.root_attr(), children)
+    }
+
+    /// Whether some content has been written already.
+    pub fn is_shown(&self) -> bool {
+        self.shown.is_some()
+    }
+
+    /// Forgets what is shown: the directory is about to be filled anew, or gone.
+    pub fn reset(&mut self) {
+        self.shown = None;
+    }
+
+    /// What to do so that the directory shows `payload`; nothing if it does already. Only content and paths count: a
+    /// payload that differs in modes alone changes nothing, as with the kubelet.
+    /// `generation` must be a name that this directory has not had yet.
+    pub fn write(&mut self, payload: Payload, generation: Arc<str>) -> Vec<Step> {
+        if self.shown.as_ref().is_some_and(|shown| shown.payload.same_content(&payload)) {
+            return Vec::new();
+        }
+        let old = self.shown.take();
+        let steps = match self.layout {
+            Layout::Kubelet => kubelet::steps(old.as_ref(), &payload, &generation, &self.ownership),
+            Layout::Flat => flat::steps(old.as_ref(), &payload, &self.ownership),
+        };
+        self.shown = Some(Shown { generation, payload });
+        steps
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,63 @@
+//! The files of one volume: relative path -> bytes, mode, owner.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::object::{Object, Value};
+
+/// What a volume's `defaultMode` is when nobody sets it. Source: `SecretVolumeSourceDefaultMode`, pkg/apis/core/v1.
+pub const DEFAULT_MODE: u32 = 0o644;
+
+/// One file to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct File {
+    pub bytes: Value,
+    /// 0 to 0777.
+    pub mode: u32,
+    /// Set where the volume names the file's owner.
+    pub uid: Option<u32>,
+}
+
+/// The files of one volume by their clean relative paths (`a/b`, no empty part, no `.` or `..`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Payload {
+    files: BTreeMap<Arc<str>, File>,
+}
+
+impl Payload {
+    pub fn insert(&mut self, path: impl Into<Arc<str>>, file: File) {
+        self.files.insert(path.into(), file);
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &File)> {
+        self.files.iter()
+    }
+
+    pub fn get(&self, path: &str) -> Option<&File> {
+        self.files.get(path)
+    }
+
+    /// The names that the volume's own directory shows: the first part of each path.
+    pub fn top_names(&self) -> BTreeSet<Arc<str>> {
+        self.files.keys().map(|path| path.split('/').next().unwrap_or_default().into()).collect()
+    }
+
+    /// Whether both have the same paths with the same bytes; modes and owners do not count.
+    pub fn same_content(&self, other: &Payload) -> bool {
+        self.files.len() == other.files.len()
+            && self
+                .files
+                .iter()
+                .zip(&other.files)
+                .all(|((path, file), (path2, file2))| path == path2 && file.bytes == file2.bytes)
+    }
+}
+
+/// The whole object, each key a file of its name: a Secret or ConfigMap volume without `items`.
+pub fn of_object(object: &Object) -> Payload {
+    let mut payload = Payload::default();
+    for (key, value) in &object.data {
+        payload.insert(key.as_str(), File { bytes: value.clone(), mode: DEFAULT_MODE, uid: None });
+    }
+    payload
+}

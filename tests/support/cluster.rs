@@ -1,0 +1,176 @@
+//! The real API server, started once for a test run, and a namespace of its own for each test.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::{secretfs, succeed};
+
+/// A running kube-apiserver with its etcd.
+pub struct Cluster {
+    /// Its files: admin.kubeconfig, node-n1.kubeconfig, ca.crt, audit.log, log.
+    pub dir: PathBuf,
+    pub url: String,
+    /// The controlplane binary; `kubectl` lies beside it.
+    pub binary: PathBuf,
+}
+
+/// The cluster of this test run.
+pub fn cluster() -> &'static Cluster {
+    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+    CLUSTER.get_or_init(|| {
+        let base = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        remove_leftovers(base);
+        let dir = base.join(format!("controlplane-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).expect("mkdir");
+        Cluster::start(&dir, &[])
+    })
+}
+
+/// Directories of test runs that have ended.
+fn remove_leftovers(base: &Path) {
+    for entry in std::fs::read_dir(base).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let owner = name.strip_prefix("controlplane-").and_then(|pid| pid.parse::<u32>().ok());
+        if owner.is_some_and(|pid| !super::mount::is_running(pid)) {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+/// Where the control plane's binary is; built if `./test` has not done so.
+pub fn binary() -> PathBuf {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    let find = || match std::env::var_os("SECRETFS_CONTROLPLANE") {
+        Some(path) => path.into(),
+        None => {
+            succeed(&mut Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/controlplane/build"))).trim().into()
+        }
+    };
+    BINARY.get_or_init(find).clone()
+}
+
+impl Cluster {
+    /// Starts an API server on `dir`, with further flags for `controlplane serve`. It ends with this process.
+    pub fn start(dir: &Path, flags: &[&str]) -> Cluster {
+        let binary = binary();
+        let (send, receive) = std::sync::mpsc::channel();
+        let mut command = Command::new(&binary);
+        command.arg("serve").arg("--dir").arg(dir).args(flags).stdin(Stdio::piped()).stdout(Stdio::piped());
+        // It ends when its parent does, and for the kernel that is the thread that made it: this one stays.
+        std::thread::spawn(move || {
+            let mut child = command.spawn().expect("controlplane serve");
+            let mut line = String::new();
+            let stdout = child.stdout.take().expect("a pipe");
+            BufReader::new(stdout).read_line(&mut line).expect("its first line");
+            let _ = send.send(line);
+            let _ = child.wait();
+        });
+        let line = receive.recv().expect("the control plane's word");
+        let url =
+            line.trim().strip_prefix("ready ").unwrap_or_else(|| panic!("it said {line:?}; see its log")).to_owned();
+        Cluster { dir: dir.to_owned(), url, binary }
+    }
+
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.dir.join("admin.kubeconfig")
+    }
+
+    /// The stock kubectl as admin.
+    pub fn kubectl(&self) -> Command {
+        let mut command = Command::new(self.binary.with_file_name("kubectl"));
+        command.env("KUBECONFIG", self.kubeconfig()).env("HOME", "/nonexistent");
+        command
+    }
+
+    /// The program under test as admin.
+    pub fn secretfs(&self) -> Command {
+        let mut command = secretfs();
+        command.env("KUBECONFIG", self.kubeconfig());
+        command
+    }
+
+    /// All audit entries so far for which `wanted` holds. Each request has one when its answer is complete, and watches
+    /// have one when their answer begins.
+    pub fn audit(&self, wanted: impl Fn(&serde_json::Value) -> bool) -> Vec<serde_json::Value> {
+        let log = std::fs::read_to_string(self.dir.join("audit.log")).expect("the audit log");
+        // The last line may be in the making.
+        log.lines().filter_map(|line| serde_json::from_str(line).ok()).filter(wanted).collect()
+    }
+}
+
+/// A namespace that one test has for itself.
+pub struct Namespace {
+    pub name: String,
+    pub cluster: &'static Cluster,
+}
+
+/// Makes a namespace with a name that no other test has.
+pub fn namespace() -> Namespace {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let name = format!("t{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    let cluster = cluster();
+    succeed(cluster.kubectl().args(["create", "namespace", &name]));
+    Namespace { name, cluster }
+}
+
+impl Namespace {
+    /// kubectl in this namespace.
+    pub fn kubectl(&self, args: &[&str]) -> String {
+        succeed(self.cluster.kubectl().args(["-n", &self.name]).args(args))
+    }
+
+    /// Applies a manifest.
+    pub fn apply(&self, manifest: &str) {
+        use std::io::Write;
+        let mut command = self.cluster.kubectl();
+        command.args(["-n", &self.name, "apply", "--server-side", "--force-conflicts", "-f", "-"]);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("kubectl");
+        child.stdin.take().expect("a pipe").write_all(manifest.as_bytes()).expect("write");
+        assert!(child.wait().expect("wait").success(), "kubectl apply failed for\n{manifest}");
+    }
+
+    /// Makes a Secret with these keys.
+    pub fn secret(&self, name: &str, data: &[(&str, &str)]) {
+        let mut command = self.cluster.kubectl();
+        command.args(["-n", &self.name, "create", "secret", "generic", name]);
+        command.args(data.iter().map(|(key, value)| format!("--from-literal={key}={value}")));
+        succeed(&mut command);
+    }
+
+    /// Replaces the value of one key.
+    pub fn set(&self, secret: &str, key: &str, value: &str) {
+        let patch = serde_json::json!({"stringData": {key: value}}).to_string();
+        self.kubectl(&["patch", "secret", secret, "--patch", &patch]);
+    }
+
+    /// A kubeconfig for a user of the token file: `user-00` to `user-63`, who may do nothing until a Role says so.
+    pub fn kubeconfig_of(&self, user: &str, dir: &Path) -> PathBuf {
+        let path = dir.join(format!("{user}.kubeconfig"));
+        let file = path.to_str().expect("UTF-8");
+        let base = || {
+            let mut command = Command::new(self.cluster.binary.with_file_name("kubectl"));
+            command.args(["--kubeconfig", file, "config"]);
+            command
+        };
+        let ca = self.cluster.dir.join("ca.crt");
+        let ca = format!("--certificate-authority={}", ca.display());
+        succeed(base().args(["set-cluster", "test", "--server", &self.cluster.url, "--embed-certs", &ca]));
+        succeed(base().args(["set-credentials", user, &format!("--token=token-{user}")]));
+        succeed(base().args(["set-context", "test", "--cluster=test", "--user", user, "--namespace", &self.name]));
+        succeed(base().args(["use-context", "test"]));
+        path
+    }
+
+    /// Lets `user` do `verbs` with Secrets of this namespace, all or those named.
+    pub fn allow(&self, user: &str, verbs: &str, names: &[&str]) {
+        let role = format!("{user}-{}", verbs.replace(',', "-"));
+        let mut create = self.cluster.kubectl();
+        create.args(["-n", &self.name, "create", "role", &role, &format!("--verb={verbs}"), "--resource=secrets"]);
+        create.args(names.iter().map(|name| format!("--resource-name={name}")));
+        succeed(&mut create);
+        self.kubectl(&["create", "rolebinding", &role, &format!("--role={role}"), &format!("--user={user}")]);
+    }
+}
