@@ -43,7 +43,7 @@ impl<'a> Strict<'a> {
                 }
             }
             Event::Anchor(..) | Event::Alias(_) => anchor_name(source, after())?,
-            Event::Scalar(_, style, ..) => {
+            Event::Scalar(value, style, ..) => {
                 // The span of a block scalar begins with its content, not with its `|`.
                 let block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
                 self.goes_on(line(&span.start) + usize::from(!block), line(&span.end));
@@ -56,7 +56,11 @@ impl<'a> Strict<'a> {
                     ScalarStyle::SingleQuoted => {
                         self.separators = self.separators.saturating_sub(lone_separators(source));
                     }
-                    ScalarStyle::Plain | ScalarStyle::Literal | ScalarStyle::Folded => {}
+                    ScalarStyle::Literal | ScalarStyle::Folded => {
+                        let before = span.byte_range().and_then(|range| self.text.get(..range.start));
+                        block_tab(value, before.unwrap_or_default())?;
+                    }
+                    ScalarStyle::Plain => {}
                 }
                 if in_brackets {
                     one_line_key(source, after())?;
@@ -141,6 +145,18 @@ fn anchor_name(source: &str, after: &str) -> Result<(), Malformed> {
     if ends && source.get(1..).is_some_and(|name| name.chars().all(good)) { Ok(()) } else { Err(Malformed::AnchorName) }
 }
 
+/// A block scalar may begin with a tab only if its header says how far it is indented (scannerc.go,
+/// `yaml_parser_scan_block_scalar_breaks`).
+fn block_tab(value: &str, before: &str) -> Result<(), Malformed> {
+    if !value.trim_start_matches('\n').starts_with('\t') {
+        return Ok(());
+    }
+    let header = before.trim_end().lines().next_back().unwrap_or_default();
+    let header = header.split(" #").next().unwrap_or_default();
+    let indicators = header.rsplit(['|', '>']).next().unwrap_or_default();
+    if indicators.contains(|c: char| c.is_ascii_digit()) { Ok(()) } else { Err(Malformed::Tab) }
+}
+
 /// Within brackets an unquoted scalar ends at '?', does not begin with ':', and a ':' before a bracket or comma belongs
 /// to it (scannerc.go, `yaml_parser_scan_plain_scalar`).
 fn flow_plain(source: &str, after: &str) -> Result<(), Malformed> {
@@ -187,6 +203,7 @@ mod tests {
             ("\ta: b", Malformed::Tab),
             ("a:\n- \tb", Malformed::Tab),
             ("a:\n  \tb: c", Malformed::Tab),
+            ("a: | # 1\n\n  \tb", Malformed::Tab),
         ];
         for (text, want) in table {
             assert_eq!(first_document(text, 1).map_err(|fault| fault.why).err(), Some(want), "{text:?}");
@@ -202,9 +219,11 @@ mod tests {
             "a: \"\\\\ud83d\"",
             "a: 'b\u{2028}c'",
             "a:\tb\t# c",
-            "a: |\n  \tb\n  c\n\td\n".trim_end_matches("\td\n"),
+            "a: |\n  c\n  \tb",
             "a: 'b\n\tc'",
             "a: b\n \tc",
+            "a: |1 # x\n\n  \tb",
+            "a: >+2\n  \tb",
             "a: b\n\t\n",
         ];
         for text in table {
