@@ -3,5 +3,6 @@
 //! `./test` does the set-up that these need (packages, an ordinary user, the control plane) and runs them.
 
 mod filesystem;
+mod manifests;
 mod model;
 mod support;

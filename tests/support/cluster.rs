@@ -62,6 +62,8 @@ impl Cluster {
         // It ends when its parent does, and for the kernel that is the thread that made it: this one stays.
         std::thread::spawn(move || {
             let mut child = command.spawn().expect("controlplane serve");
+            // `wait` closes what is left in the child, and the end of its standard input is its end.
+            let _stdin = child.stdin.take();
             let mut line = String::new();
             let stdout = child.stdout.take().expect("a pipe");
             BufReader::new(stdout).read_line(&mut line).expect("its first line");
