@@ -47,7 +47,7 @@ pub async fn serve(plan: Plan, ready: &mut Ready, log: &Log, until: impl Future<
     match ready.usable() {
         Ok(true) => log.detach(),
         Ok(false) => {
-            tracing::info!(mountpoint = %mountpoint(&plan, &mounted.attached).display(), source = plan.name, "mounted")
+            tracing::info!(mountpoint = ?mountpoint(&plan, &mounted.attached), source = plan.name, "mounted")
         }
         Err(error) => return Err(Failure::new(Code::Failed, format!("cannot go to the background: {error}"))),
     }
@@ -187,7 +187,7 @@ fn status(plan: &Plan, attached: &Attached, counts: &Counts, announced: bool, si
     let known = plan.store.summary();
     let report = plan.source.report();
     Status {
-        mountpoint: mountpoint(plan, attached),
+        mountpoint: mountpoint(plan, attached).to_string_lossy().into_owned(),
         source: plan.name.clone(),
         from: plan.source.describe(),
         pid: std::process::id(),
