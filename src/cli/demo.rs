@@ -15,7 +15,7 @@ use rustix::fs::inotify;
 use rustix::mount::MountFlags;
 
 use super::mount::{harden, runtime};
-use crate::daemon::{Plan, Ready, in_thread, log, serve, signalled};
+use crate::daemon::{Plan, Ready, Signals, in_thread, log, serve};
 use crate::exit::{Code, Failure};
 use crate::mount;
 use crate::object::Namespace;
@@ -48,15 +48,18 @@ pub fn run(_args: &Args) -> Result<u8, Failure> {
     let mut outcome = Ok(());
     runtime()?.block_on(async {
         let plan = plan(&home).await?;
-        let script = async {
-            let (manifest, view) = (home.manifest(), home.view());
-            // In a thread of its own: it reads the mount, which this thread serves.
-            let shown = in_thread(move || show(screen, &manifest, &view));
-            let broken_off = |why| Err(Failure::new(Code::Failed, why));
-            outcome = tokio::select! {
-                shown = shown => shown.unwrap_or_else(|_| broken_off("the demo broke off")),
-                _ = signalled() => broken_off("interrupted"),
-            };
+        let (outcome, manifest, view) = (&mut outcome, home.manifest(), home.view());
+        let script = move || {
+            let interrupted = Signals::listen().told_to_end();
+            async move {
+                // In a thread of its own: it reads the mount, which this thread serves.
+                let shown = in_thread(move || show(screen, &manifest, &view));
+                let broken_off = |why| Err(Failure::new(Code::Failed, why));
+                *outcome = tokio::select! {
+                    shown = shown => shown.unwrap_or_else(|_| broken_off("the demo broke off")),
+                    () = interrupted => broken_off("interrupted"),
+                };
+            }
         };
         serve(plan, &mut Ready::nobody(), &log, script).await
     })?;

@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::os::fd::{OwnedFd, RawFd};
 
 use rustix::fs::{CWD, Mode, OFlags};
+use rustix::process::Signal;
 
 use crate::exit::{Code, Failure};
 
@@ -40,6 +41,8 @@ impl Ready {
         rustix::stdio::dup2_stderr(&null)?;
         self.inherited.drain(..).filter(|number| is_inherited(*number)).for_each(close);
         std::env::set_current_dir("/")?;
+        // Should the parent be gone by now, nobody reads the pipe, and that is an error.
+        rustix::process::set_parent_process_death_signal(None)?;
         pipe.write_all(&[Code::Ok as u8])?;
         Ok(true)
     }
@@ -62,6 +65,8 @@ pub fn fork() -> std::io::Result<Side> {
         -1 => Err(std::io::Error::last_os_error()),
         0 => {
             drop(read);
+            // Who interrupts the waiting parent does not want the mount any more.
+            rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?;
             // A session of its own: signals of the user's terminal do not reach it.
             rustix::process::setsid()?;
             Ok(Side::Child(Ready { pipe: Some(File::from(write)), inherited: inherited() }))
