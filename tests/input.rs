@@ -484,6 +484,44 @@ fn a_mount_survives_the_terminal_where_it_was_made() {
     sandbox.is_clean();
 }
 
+#[test]
+fn who_interrupts_a_mount_that_is_in_the_making_gets_none() {
+    let sandbox = sandbox();
+    // A manifest that nobody writes yet.
+    succeed(Command::new("mkfifo").arg(sandbox.path("slow")));
+    for signal in [Signal::INT, Signal::TERM, Signal::KILL] {
+        let waiting = Running::start(sandbox.secretfs().args(["mount", "-f", "slow", "secret/s", "mnt"]));
+        wait_until("the serving process", || sandbox.processes().len() == 2);
+        waiting.signal(signal);
+        sandbox.is_clean();
+    }
+}
+
+#[test]
+fn a_mount_in_the_foreground_ends_with_its_terminal_unless_nohup_says_no() {
+    let sandbox = sandbox();
+    // Starts it on a terminal, and closes that as soon as it says that it is mounted.
+    let close_early = "import os, pty, sys\n\
+        pid, terminal = pty.fork()\n\
+        if pid == 0: os.execvp(sys.argv[1], sys.argv[1:])\n\
+        said = b''\n\
+        while b'mounted' not in said: said += os.read(terminal, 4096)\n\
+        os.close(terminal)\n\
+        os.waitpid(pid, 0)";
+    let words = [env!("CARGO_BIN_EXE_secretfs"), "mount", "--foreground", "-f", "good.yaml", "secret/s", "mnt"];
+    succeed(sandbox.runs(Command::new("python3").args(["-c", close_early]).args(words)));
+    sandbox.is_clean();
+
+    let mut command = Command::new("nohup");
+    let mut daemon = Running::start(sandbox.runs(command.args(words)));
+    daemon.err.wait_for("mounted");
+    daemon.signal(Signal::HUP);
+    assert_eq!(std::fs::read(sandbox.path("mnt/key")).expect("read"), b"value");
+    daemon.signal(Signal::TERM);
+    assert!(daemon.wait().success());
+    sandbox.is_clean();
+}
+
 /// A mount in the foreground, whose log the test reads.
 struct Foreground {
     sandbox: Sandbox,
