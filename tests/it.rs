@@ -2,7 +2,11 @@
 //!
 //! `./test` does the set-up that these need (packages, an ordinary user, the control plane) and runs them.
 
+mod documents;
+mod examples;
 mod filesystem;
+mod input;
 mod manifests;
 mod model;
+mod programs;
 mod support;

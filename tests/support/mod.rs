@@ -4,6 +4,9 @@
 pub mod cluster;
 pub mod events;
 pub mod mount;
+pub mod playground;
+pub mod process;
+pub mod sandbox;
 pub mod snapshot;
 pub mod user;
 
