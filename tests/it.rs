@@ -3,6 +3,7 @@
 //! `./test` does the set-up that these need (packages, an ordinary user, the control plane) and runs them.
 
 mod filesystem;
+mod kubelet;
 mod manifests;
 mod model;
 mod support;
