@@ -6,6 +6,7 @@ mod documents;
 mod examples;
 mod filesystem;
 mod input;
+mod kubelet;
 mod manifests;
 mod model;
 mod programs;

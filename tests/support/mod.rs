@@ -1,11 +1,13 @@
 //! What the tests share: directories that clean up after themselves, mounts that are ended even when a test fails,
 //! the control plane, and watchers.
 
+pub mod api;
 pub mod cluster;
 pub mod events;
 pub mod mount;
 pub mod playground;
 pub mod process;
+pub mod referee;
 pub mod sandbox;
 pub mod snapshot;
 pub mod user;
