@@ -47,7 +47,12 @@ impl Mount {
         Self::with(args, dir, |_| {})
     }
 
-    /// The same with a command that the test changes first (environment, directory).
+    /// A mount that the test has made here otherwise, to be ended with the test.
+    pub fn of(dir: &Path) -> Mount {
+        Mount { dir: dir.to_owned(), seen: dir.to_owned(), user: ROOT, child: None }
+    }
+
+    /// The same as [`Mount::new`] with a command that the test changes first (environment, directory).
     #[track_caller]
     pub fn with(args: &[&str], dir: &Path, change: impl FnOnce(&mut Command)) -> Mount {
         let mut command = secretfs();
