@@ -107,6 +107,11 @@ fn names(dir: &Path) -> Vec<String> {
     names
 }
 
+/// How often this event has come.
+fn count(seen: &[String], event: &str) -> usize {
+    seen.iter().filter(|one| *one == event).count()
+}
+
 /// A Secret as in a manifest.
 fn secret(namespace: &str, name: &str, keys: &[(&str, &str)]) -> Value {
     let keys: serde_json::Map<_, _> = keys.iter().map(|(key, value)| ((*key).to_owned(), json!(value))).collect();

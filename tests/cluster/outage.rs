@@ -1,14 +1,15 @@
 //! While the API server is away nothing is lost, and afterwards everything is as it then is.
 //!
-//! Each test has the same three mounts behind a proxy: one Secret by its name, a namespace of which some Secrets have been
-//! read, and a watcher on each.
+//! Each test has the same two mounts behind a proxy: one Secret by its name, and its namespace, of which some Secrets have
+//! been read.
 
 use std::time::{Duration, Instant};
 
-use super::{Mounted, Secrets, stage};
+use super::{Mounted, Secrets, count, stage};
+use crate::support::cluster::Namespace;
 use crate::support::events::Watch;
 use crate::support::proxy::{Fault, Proxy, Request};
-use crate::support::{cluster::Namespace, in_time, wait_until};
+use crate::support::{in_time, succeed, wait_until};
 
 struct Scene {
     proxy: Proxy,
@@ -82,7 +83,7 @@ impl Scene {
 #[track_caller]
 fn keeps_everything(fail: impl FnOnce(&Proxy), is_asked_in_vain: bool) {
     let scene = Scene::new();
-    let mut watches = scene.watches_on_all();
+    let watches = scene.watches_on_all();
     let before = scene.asked();
     fail(&scene.proxy);
     if is_asked_in_vain {
@@ -91,11 +92,16 @@ fn keeps_everything(fail: impl FnOnce(&Proxy), is_asked_in_vain: bool) {
     scene.assert_old();
     scene.proxy.heal();
     scene.recovers();
-    let [mut named, mut view, mut object] = watches.each_mut().map(|watch| watch.seen());
-    // The update that shows the recovery is all that there was.
-    for seen in [&mut named, &mut object] {
-        assert_eq!(seen.iter().filter(|event| *event == "CREATE|ISDIR ..TS").count(), 1, "{seen:?}");
-        assert_eq!(seen.iter().filter(|event| event.starts_with("DELETE ")).count(), 1, "{seen:?}");
+    assert_told_of_one_update(watches);
+}
+
+/// The update that shows the recovery is all that there was.
+#[track_caller]
+fn assert_told_of_one_update(mut watches: [Watch; 3]) {
+    let [named, mut view, object] = watches.each_mut().map(Watch::seen);
+    for seen in [named, object] {
+        let counts = ["CREATE|ISDIR ..TS", "MOVED_TO ..data", "DELETE gone"].map(|event| count(&seen, event));
+        assert_eq!(counts, [1, 1, 1], "{seen:?}");
     }
     view.retain(|event| event.contains("CREATE") || event.contains("DELETE"));
     assert_eq!(view, [""; 0]);
@@ -223,7 +229,7 @@ fn a_secret_deleted_and_made_again_during_an_outage_is_the_new_one_after_it() {
 #[test]
 fn a_version_that_is_too_old_is_listed_anew_and_nobody_is_told() {
     let scene = Scene::new();
-    let mut watches = scene.watches_on_all();
+    let watches = scene.watches_on_all();
     // One name is asked for only for the sake of the current version.
     let is_list = |request: &Request| {
         request.path().ends_with("/secrets") && !request.is_watch() && request.query().all(|part| part != "limit=1")
@@ -232,16 +238,13 @@ fn a_version_that_is_too_old_is_listed_anew_and_nobody_is_told() {
     // As the server says it: in the stream of a watch that it has accepted.
     let expired = r#"{"type":"ERROR","object":{"kind":"Status","apiVersion":"v1","code":410,"reason":"Expired"}}"#;
     let fault = Fault::Answer(200, String::new(), "application/json", format!("{expired}\n"));
-    scene.proxy.answer_once(|request| request.is_watch() && request.target.contains("/secrets?"), fault.clone());
-    scene.proxy.answer_once(|request| request.is_watch() && request.target.contains("fieldSelector"), fault);
+    scene.proxy.answer_once(|request| request.is_watch() && !request.selects_name("s"), fault.clone());
+    scene.proxy.answer_once(|request| request.is_watch() && request.selects_name("s"), fault);
     scene.proxy.cut();
     wait_until("a new list", || scene.proxy.requests(is_list).len() > lists);
     scene.recovers();
     assert_eq!(scene.proxy.requests(is_list).len() - lists, 1);
-    for watch in &mut watches {
-        let seen = watch.seen();
-        assert!(seen.iter().filter(|event| event.starts_with("CREATE")).count() <= 2, "{seen:?}");
-    }
+    assert_told_of_one_update(watches);
 }
 
 #[test]
@@ -274,4 +277,26 @@ fn a_mount_can_be_ended_while_the_server_is_away() {
         (named.site, view)
     });
     drop(proxy);
+}
+
+#[test]
+fn status_says_that_the_server_is_away_and_why() {
+    let scene = Scene::new();
+    let trouble = || scene.named.status()["trouble"].as_str().map(str::to_owned);
+    assert_eq!(trouble(), None);
+    let requests = |kind: &str| scene.named.status()["api"][kind].as_u64().expect("a number");
+    assert_eq!((requests("gets"), requests("lists"), requests("watches")), (1, 0, 1));
+    assert_eq!(requests("open_watches"), 1);
+
+    scene.proxy.refuse();
+    wait_until("the trouble", || trouble().is_some_and(|why| why.contains("refused")));
+    assert!(scene.named.status()["trouble_since"].is_number());
+    assert_eq!(requests("open_watches"), 0);
+    let table = succeed(scene.named.site.secretfs().args(["status", "-o", "wide"]));
+    let place = scene.named.dir.to_str().expect("UTF-8");
+    let line = table.lines().find(|line| line.contains(place)).expect("its line");
+    assert!(line.contains("stale") && line.contains("refused") && !line.contains("old"), "{line}");
+
+    scene.proxy.heal();
+    wait_until("the end of the trouble", || trouble().is_none() && requests("open_watches") == 1);
 }

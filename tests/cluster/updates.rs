@@ -5,13 +5,9 @@ use std::process::Command;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
-use super::{Mounted, Secrets, stage};
+use super::{Mounted, Secrets, count, stage};
 use crate::support::events::Watch;
 use crate::support::{PATIENCE, run, succeed, wait_until};
-
-fn count(seen: &[String], event: &str) -> usize {
-    seen.iter().filter(|one| *one == event).count()
-}
 
 #[test]
 fn kubectl_edit_shows_in_the_next_cat_and_wakes_watchers() {
