@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::kubeconfig::{Context, kubeconfig};
 use super::{secretfs, succeed};
 
 /// A running kube-apiserver with its etcd.
@@ -15,6 +16,7 @@ pub struct Cluster {
     pub url: String,
     /// The controlplane binary; `kubectl` lies beside it.
     pub binary: PathBuf,
+    pub pid: u32,
 }
 
 /// The cluster of this test run.
@@ -62,28 +64,42 @@ impl Cluster {
         // It ends when its parent does, and for the kernel that is the thread that made it: this one stays.
         std::thread::spawn(move || {
             let mut child = command.spawn().expect("controlplane serve");
-            // `wait` closes what is left in the child, and the end of its standard input is its end.
-            let _stdin = child.stdin.take();
+            let pid = child.id();
+            // It also ends with its input, which wait() would close.
+            let _input = child.stdin.take();
             let mut line = String::new();
             let stdout = child.stdout.take().expect("a pipe");
             BufReader::new(stdout).read_line(&mut line).expect("its first line");
-            let _ = send.send(line);
+            let _ = send.send((pid, line));
             let _ = child.wait();
         });
-        let line = receive.recv().expect("the control plane's word");
+        let (pid, line) = receive.recv().expect("the control plane's word");
         let url =
             line.trim().strip_prefix("ready ").unwrap_or_else(|| panic!("it said {line:?}; see its log")).to_owned();
-        Cluster { dir: dir.to_owned(), url, binary }
+        Cluster { dir: dir.to_owned(), url, binary, pid }
     }
 
     pub fn kubeconfig(&self) -> PathBuf {
         self.dir.join("admin.kubeconfig")
     }
 
+    /// The certificate authority, PEM.
+    pub fn ca(&self) -> String {
+        std::fs::read_to_string(self.dir.join("ca.crt")).expect("ca.crt")
+    }
+
+    /// The admin's token.
+    pub fn token(&self) -> String {
+        let tokens = std::fs::read_to_string(self.dir.join("tokens.csv")).expect("tokens.csv");
+        let admin = tokens.lines().find_map(|line| line.split_once(",admin,"));
+        admin.expect("an admin").0.to_owned()
+    }
+
     /// The stock kubectl as admin.
     pub fn kubectl(&self) -> Command {
         let mut command = Command::new(self.binary.with_file_name("kubectl"));
-        command.env("KUBECONFIG", self.kubeconfig()).env("HOME", "/nonexistent");
+        // It keeps a cache below its home.
+        command.env("KUBECONFIG", self.kubeconfig()).env("HOME", &self.dir);
         command
     }
 
@@ -148,21 +164,33 @@ impl Namespace {
         self.kubectl(&["patch", "secret", secret, "--patch", &patch]);
     }
 
+    /// The admin's context, with this namespace as its default.
+    pub fn context(&self) -> Context {
+        self.context_of("admin", &self.cluster.token())
+    }
+
+    fn context_of(&self, user: &str, token: &str) -> Context {
+        Context {
+            name: user.to_owned(),
+            server: self.cluster.url.clone(),
+            ca: self.cluster.ca(),
+            token: token.to_owned(),
+            namespace: self.name.clone(),
+        }
+    }
+
+    /// A user whom no other test takes.
+    pub fn user(&self) -> String {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        assert!(number < 64, "the token file has no more users");
+        format!("user-{number:02}")
+    }
+
     /// A kubeconfig for a user of the token file: `user-00` to `user-63`, who may do nothing until a Role says so.
     pub fn kubeconfig_of(&self, user: &str, dir: &Path) -> PathBuf {
         let path = dir.join(format!("{user}.kubeconfig"));
-        let file = path.to_str().expect("UTF-8");
-        let base = || {
-            let mut command = Command::new(self.cluster.binary.with_file_name("kubectl"));
-            command.args(["--kubeconfig", file, "config"]);
-            command
-        };
-        let ca = self.cluster.dir.join("ca.crt");
-        let ca = format!("--certificate-authority={}", ca.display());
-        succeed(base().args(["set-cluster", "test", "--server", &self.cluster.url, "--embed-certs", &ca]));
-        succeed(base().args(["set-credentials", user, &format!("--token=token-{user}")]));
-        succeed(base().args(["set-context", "test", "--cluster=test", "--user", user, "--namespace", &self.name]));
-        succeed(base().args(["use-context", "test"]));
+        std::fs::write(&path, kubeconfig(&[self.context_of(user, &format!("token-{user}"))])).expect("write");
         path
     }
 

@@ -19,8 +19,6 @@ pub enum Way {
 }
 
 impl Way {
-    pub const ALL: [Way; 5] = [Way::NewApi, Way::Classic, Way::Fusermount, Way::Private, Way::Passed];
-
     /// Who mounts that way.
     pub fn user(self) -> User {
         match self {
@@ -48,7 +46,12 @@ impl Mount {
         Self::with(args, dir, |_| {})
     }
 
-    /// The same with a command that the test changes first (environment, directory).
+    /// A mount that the test has made here otherwise, to be ended with the test.
+    pub fn of(dir: &Path) -> Mount {
+        Mount { dir: dir.to_owned(), seen: dir.to_owned(), user: ROOT, child: None }
+    }
+
+    /// The same as [`Mount::new`] with a command that the test changes first (environment, directory).
     #[track_caller]
     pub fn with(args: &[&str], dir: &Path, change: impl FnOnce(&mut Command)) -> Mount {
         let mut command = secretfs();

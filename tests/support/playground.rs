@@ -10,8 +10,9 @@ use super::{subdir, tempdir};
 
 /// A mounted manifest.
 pub struct Playground {
-    pub dir: tempfile::TempDir,
+    // Ended before its directory is removed: fields go in their order.
     pub mount: Mount,
+    pub dir: tempfile::TempDir,
 }
 
 /// The keys of an object with their values.
@@ -27,8 +28,11 @@ pub fn typed_secret(of_type: &str, name: &str, keys: &[(&str, impl AsRef<[u8]>)]
     document("default", name, of_type, keys)
 }
 
+/// Namespace, name and keys of a Secret.
+pub type Named<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)]);
+
 /// The manifest of several Secrets, each with its namespace.
-pub fn secrets(all: &[(&str, &str, &[(&str, &str)])]) -> String {
+pub fn secrets(all: &[Named<'_>]) -> String {
     let documents = all.iter().map(|(namespace, name, keys)| document(namespace, name, "Opaque", keys));
     documents.collect::<Vec<_>>().join("\n---\n")
 }
