@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::{Mounted, Secrets, count, stage};
 use crate::support::cluster::Namespace;
 use crate::support::events::Watch;
+use crate::support::kubeconfig::Context;
 use crate::support::proxy::{Fault, Proxy, Request};
 use crate::support::{in_time, succeed, wait_until};
 
@@ -50,14 +51,10 @@ impl Scene {
         assert_eq!(self.view.names(""), ["s", "stays", "unread"]);
     }
 
-    /// Waits until both mounts have asked in vain.
-    #[track_caller]
-    fn in_vain(&self, before: usize) {
-        wait_until("requests that fail", || self.proxy.requests(|_| true).len() >= before + 2);
-    }
-
-    fn asked(&self) -> usize {
-        self.proxy.requests(|_| true).len()
+    /// How many requests there were, and how many of them a rule made fail.
+    fn asked(&self) -> (usize, usize) {
+        let exchanges = self.proxy.exchanges();
+        (exchanges.len(), exchanges.iter().filter(|exchange| exchange.failed).count())
     }
 
     /// Waits for an update to be seen by both, as long as noticing a silent watch may take.
@@ -79,16 +76,18 @@ impl Scene {
     }
 }
 
-/// During this failure everything stays as it is and nobody is told anything; afterwards both mounts follow again.
+/// During this failure everything stays as it is and nobody is told anything; afterwards both mounts follow again. `noticed`
+/// is given how many requests there were since, and how many of them failed, until it says that both mounts were hit.
 #[track_caller]
-fn keeps_everything(fail: impl FnOnce(&Proxy), is_asked_in_vain: bool) {
+fn keeps_everything(fail: impl FnOnce(&Proxy), noticed: impl Fn(usize, usize) -> bool) {
     let scene = Scene::new();
     let watches = scene.watches_on_all();
-    let before = scene.asked();
+    let (asked_before, failed_before) = scene.asked();
     fail(&scene.proxy);
-    if is_asked_in_vain {
-        scene.in_vain(before);
-    }
+    wait_until("both mounts to notice", || {
+        let (asked, failed) = scene.asked();
+        noticed(asked - asked_before, failed - failed_before)
+    });
     scene.assert_old();
     scene.proxy.heal();
     scene.recovers();
@@ -109,34 +108,35 @@ fn assert_told_of_one_update(mut watches: [Watch; 3]) {
 
 #[test]
 fn a_server_that_is_gone_takes_nothing_with_it() {
-    keeps_everything(Proxy::refuse, false);
+    keeps_everything(Proxy::refuse, |_, _| true);
 }
 
 #[test]
 fn a_black_hole_swallows_nothing() {
-    keeps_everything(Proxy::black_hole, false);
+    keeps_everything(Proxy::black_hole, |_, _| true);
 }
 
 #[test]
 fn connections_that_end_are_made_again() {
-    keeps_everything(Proxy::cut, true);
+    keeps_everything(Proxy::cut, |asked, _| asked >= 2);
 }
 
 #[test]
 fn a_watch_that_has_silently_stalled_is_noticed() {
-    keeps_everything(Proxy::half_open, false);
+    keeps_everything(Proxy::half_open, |_, _| true);
 }
 
-/// The same for a server that is reached and answers every request like this.
+/// The same for a server that is reached and answers like this: everybody, or everybody but those who watch.
 #[track_caller]
 fn answers_take_nothing(fault: Fault) {
-    keeps_everything(
-        |proxy| {
-            proxy.answer(|_| true, fault);
+    for watches_too in [true, false] {
+        let fault = fault.clone();
+        let fail = move |proxy: &Proxy| {
+            proxy.answer(move |request| watches_too || !request.is_watch(), fault);
             proxy.cut();
-        },
-        true,
-    );
+        };
+        keeps_everything(fail, |_, failed| failed >= 2);
+    }
 }
 
 #[test]
@@ -157,6 +157,29 @@ fn pages_instead_of_answers_take_nothing() {
 #[test]
 fn a_404_of_a_gateway_takes_nothing() {
     answers_take_nothing(Fault::html(404));
+}
+
+#[test]
+fn what_is_polled_is_kept_too() {
+    let (namespace, secrets) = stage();
+    secrets.create("s", &[("k", "old")]);
+    let user = namespace.user();
+    namespace.allow(&user, "get", &["s"]);
+    let proxy = Proxy::start(namespace.cluster);
+    let context = Context { token: format!("token-{user}"), ..proxy.context(&namespace.name) };
+    let mounted = Mounted::new(context, &["--poll", "100ms", "secret/s"]);
+    let mut root = Watch::new(&mounted.seen);
+    let failed = || proxy.exchanges().iter().filter(|exchange| exchange.failed).count();
+    for fault in [Fault::html(404), Fault::html(200), Fault::status(500), Fault::status(401), Fault::Truncate(10)] {
+        let before = failed();
+        proxy.answer(|request| !request.is_watch(), fault);
+        wait_until("polls that fail", || failed() >= before + 2);
+        assert_eq!(mounted.read("k"), "old");
+        proxy.heal();
+    }
+    assert_eq!(root.seen(), [""; 0]);
+    secrets.set("s", &[("k", "new")]);
+    wait_until("the update", || mounted.try_read("k") == Ok("new".into()));
 }
 
 #[test]

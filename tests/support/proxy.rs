@@ -74,6 +74,8 @@ impl Request {
 pub struct Exchange {
     pub request: Request,
     pub response: Vec<u8>,
+    /// Whether a rule made its answer fail.
+    pub failed: bool,
 }
 
 impl Exchange {
@@ -395,7 +397,7 @@ impl Shared {
             rule.left = rule.left.map(|left| left - 1);
             rule.fault.clone()
         });
-        state.exchanges.push(Exchange { request, response: Vec::new() });
+        state.exchanges.push(Exchange { request, response: Vec::new(), failed: fault.is_some() });
         (state.exchanges.len() - 1, fault)
     }
 }
