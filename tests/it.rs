@@ -2,7 +2,14 @@
 //!
 //! `./test` does the set-up that these need (packages, an ordinary user, the control plane) and runs them.
 
+mod cluster;
+mod documents;
+mod examples;
 mod filesystem;
+mod input;
+mod kubelet;
+mod manifests;
 mod model;
+mod programs;
 mod rights;
 mod support;

@@ -4,14 +4,15 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::support::cluster::{Cluster, Namespace, cluster, namespace};
 use crate::support::events::Watch;
+use crate::support::kubeconfig::{Context, kubeconfig};
 use crate::support::mount::Mount;
+use crate::support::proxy::{Fault, Proxy, Request};
 use crate::support::{fail, secretfs, subdir, succeed, tempdir, wait_for, wait_until};
 
 /// A user who may do nothing until told, in the kubeconfig of `home`; what is granted cluster-wide is taken back at the end.
@@ -19,16 +20,17 @@ struct Someone {
     name: String,
     dir: TempDir,
     cluster: &'static Cluster,
+    proxy: Proxy,
 }
 
 impl Someone {
-    /// The upper half of the token file's users: other modules take from below.
     fn new(home: &Namespace) -> Someone {
-        static NEXT: AtomicU32 = AtomicU32::new(40);
-        let name = format!("user-{:02}", NEXT.fetch_add(1, Ordering::Relaxed));
+        let name = home.user();
         let dir = tempdir();
-        home.kubeconfig_of(&name, dir.path());
-        Someone { name, dir, cluster: cluster() }
+        let proxy = Proxy::start(cluster());
+        let context = Context { token: format!("token-{name}"), ..proxy.context(&home.name) };
+        std::fs::write(dir.path().join("kubeconfig"), kubeconfig(&[context])).expect("write");
+        Someone { name, dir, cluster: cluster(), proxy }
     }
 
     fn cluster_role(&self) -> String {
@@ -57,14 +59,23 @@ impl Someone {
     }
 
     fn mount(&self, args: &[&str]) -> Mount {
-        let point = subdir(self.dir.path(), "mnt");
+        self.mount_at("mnt", args)
+    }
+
+    fn mount_at(&self, name: &str, args: &[&str]) -> Mount {
+        let point = subdir(self.dir.path(), name);
         Mount::with(args, &point, |command| {
             self.with_kubeconfig(command);
         })
     }
 
     fn with_kubeconfig<'a>(&self, command: &'a mut Command) -> &'a mut Command {
-        command.env("KUBECONFIG", self.dir.path().join(format!("{}.kubeconfig", self.name)))
+        command.env("KUBECONFIG", self.dir.path().join("kubeconfig"))
+    }
+
+    /// Ends the watches: the API server does not do that when rights go, and they would run for half a minute.
+    fn end_watches(&self) {
+        self.proxy.cut();
     }
 
     /// Each request so far: verb, resource, namespace/name, and the code of its answer.
@@ -97,6 +108,12 @@ impl Drop for Someone {
 /// Takes a right back that [`Namespace::allow`] gave.
 fn deny(namespace: &Namespace, user: &str, verbs: &str) {
     namespace.kubectl(&["delete", "rolebinding", &format!("{user}-{}", verbs.replace(',', "-"))]);
+}
+
+/// Replaces the value of the key `k`.
+fn set(namespace: &Namespace, secret: &str, value: &str) {
+    let patch = serde_json::json!({"stringData": {"k": value}}).to_string();
+    namespace.kubectl(&["patch", "secret", secret, "--patch", &patch]);
 }
 
 /// The names in a directory, or the number of the error.
@@ -162,13 +179,13 @@ fn what_may_not_be_listed_is_reached_by_name() {
     assert!(names(&path(&named, "mine")).expect("its names").contains(&"k".into()));
     // Live, and announced.
     let mut watch = Watch::new(&path(&named, "mine"));
-    named.set("mine", "k", "new");
+    set(&named, "mine", "new");
     watch.wait_for("MOVED_TO ..data");
     assert_eq!(read(&path(&named, "mine/k")), Ok("new".into()));
 
     // Polled, and gone when it is gone.
     assert_eq!(read(&path(&any, "s/k")), Ok("3".into()));
-    any.set("s", "k", "4");
+    set(&any, "s", "4");
     wait_until("the update", || read(&path(&any, "s/k")) == Ok("4".into()));
     any.kubectl(&["delete", "secret", "s"]);
     wait_until("the deletion", || read(&path(&any, "s/k")) == Err(libc::ENOENT));
@@ -234,21 +251,23 @@ fn the_right_to_list_comes_and_goes_while_mounted() {
     wait_until("the list", || names(&path("")) == Ok(vec!["read".into(), "unread".into()]));
     // What was known by its name stays the same, and is followed by the namespace's watch now.
     let mut watch = Watch::new(&path("read"));
-    home.set("read", "k", "new");
+    set(&home, "read", "new");
     watch.wait_for("MOVED_TO ..data");
     assert_eq!(read(&path("read/k")), Ok("new".into()));
 
     deny(&home, &user.name, "list,watch");
+    user.end_watches();
     wait_until("the refusal", || names(&path("")) == Err(libc::EACCES));
     assert_eq!(read(&path("read/k")), Ok("new".into()));
     assert_eq!(read(&path("unread/k")), Ok("2".into()));
-    home.set("read", "k", "newer");
+    set(&home, "read", "newer");
     wait_until("the update by polling", || read(&path("read/k")) == Ok("newer".into()));
 
     // The whole cluster.
     user.may_list("secrets");
     wait_until("the list", || names(&path("")) == Ok(vec!["read".into(), "unread".into()]));
     user.may_not_list("secrets");
+    user.end_watches();
     wait_until("the refusal", || names(&path("")) == Err(libc::EACCES));
     assert_eq!(read(&path("read/k")), Ok("newer".into()));
 }
@@ -264,6 +283,7 @@ fn content_that_was_read_is_withdrawn_with_the_right_to_it() {
     assert_eq!(read(&path("s/k")), Ok("1".into()));
     let mut watch = Watch::new(&path(""));
     deny(&home, &user.name, "get,list,watch");
+    user.end_watches();
     watch.wait_for("DELETE|ISDIR s");
     assert_eq!(read(&path("s/k")), Err(libc::EACCES));
     assert_eq!(names(&path("")), Err(libc::EACCES));
@@ -294,6 +314,36 @@ fn an_explicit_mount_is_emptied_when_access_is_revoked_and_comes_back_with_the_r
     ]);
     watch.wait_for("MOVED_TO ..data");
     wait_until("its content", || read(&mount.path("k")) == Ok("1".into()));
+}
+
+#[test]
+fn a_hiccup_withdraws_nothing() {
+    let home = namespace();
+    home.secret("s", &[("k", "1")]);
+    let user = Someone::new(&home);
+    home.allow(&user.name, "get,list,watch", &[]);
+    let object = user.mount_at("object", &["--poll", "200ms", "secret/s"]);
+    let view = user.mount_at("view", &["--poll", "200ms"]);
+    let in_view = |name: &str| view.path(&format!("{}/{name}", home.name));
+    assert_eq!(read(&object.path("k")), Ok("1".into()));
+    assert_eq!(read(&in_view("s/k")), Ok("1".into()));
+    let mut watches = [Watch::new(&object.seen), Watch::new(&in_view("")), Watch::new(&in_view("s"))];
+    // An API server that has just started knows no rules for a moment.
+    let (name, refused) = (home.name.clone(), Fault::status(403));
+    let of_home = move |request: &Request| request.path().contains(&name);
+    user.proxy.answer_once(of_home.clone(), refused.clone());
+    user.proxy.answer_once(of_home.clone(), refused);
+    let before = user.proxy.requests(of_home.clone()).len();
+    user.end_watches();
+    set(&home, "s", "2");
+    wait_until("the updates", || {
+        read(&object.path("k")).as_deref() == Ok("2") && read(&in_view("s/k")).as_deref() == Ok("2")
+    });
+    assert!(user.proxy.requests(of_home).len() >= before + 4);
+    for watch in &mut watches {
+        let seen = watch.seen();
+        assert!(!seen.iter().any(|event| event == "DELETE k" || event == "DELETE|ISDIR s"), "{seen:?}");
+    }
 }
 
 #[test]

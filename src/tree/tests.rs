@@ -58,14 +58,18 @@ fn mkdir(name: &str, node: NewNode) -> Step {
 
 #[test]
 fn sizes_and_link_counts_are_those_of_tmpfs() {
-    let (tree, _) = tree(vec![("d", dir(vec![])), ("f", file("12345")), ("l", link("f"))]);
+    let long = "x".repeat(128);
+    let links = [("l", link("f")), ("longer", link(&long[1..])), ("longest", link(&long))];
+    let (tree, _) = tree([("d", dir(vec![])), ("f", file("12345"))].into_iter().chain(links).collect());
     let root = tree.getattr(Ino::ROOT).unwrap();
-    assert_eq!((root.size, root.nlink, root.blocks()), (40 + 3 * 20, 3, 0));
+    assert_eq!((root.size, root.nlink, root.blocks()), (40 + 5 * 20, 3, 0));
     let found = lookup(&tree, Ino::ROOT, "f").unwrap();
     assert_eq!((found.size, found.nlink, found.blocks()), (5, 1, 8));
     let found = lookup(&tree, Ino::ROOT, "l").unwrap();
     assert_eq!((found.size, found.blocks()), (1, 0));
-    assert_eq!(tree.usage(), (4, 8));
+    assert_eq!(lookup(&tree, Ino::ROOT, "longer").unwrap().blocks(), 0);
+    assert_eq!(lookup(&tree, Ino::ROOT, "longest").unwrap().blocks(), 8);
+    assert_eq!(tree.usage(), (6, 16));
 }
 
 #[test]
@@ -203,6 +207,57 @@ fn a_refused_demand_is_asked_again_by_the_next_who_comes() {
         tree.refuse(&demand, Error::Unavailable(libc::ETIMEDOUT));
         assert_eq!(answers.try_recv(), Ok(Err(Error::Unavailable(libc::ETIMEDOUT))));
     }
+}
+
+#[test]
+fn names_are_listed_when_somebody_looks_or_else_asked_for_one_by_one() {
+    let (tree, demands) = tree(vec![("ns", NewNode { attr: attr(0o700), body: NewBody::Unread })]);
+    let ns = lookup(&tree, Ino::ROOT, "ns").unwrap().ino;
+    let miss = |name: &str| tree.lookup(ns, OsStr::new(name)).unwrap_err();
+    let all = Demand { dir: ns, name: None };
+    assert_eq!(miss("a"), Miss::Pending(all.clone()));
+    let (told, heard) = mpsc::channel();
+    let hear = told.clone();
+    tree.wait(all.clone(), move |outcome| hear.send(outcome).unwrap());
+    assert_eq!(demands.try_recv(), Ok(all.clone()));
+
+    // They may not be listed: whoever waits asks again, for a name.
+    tree.set_names(ns, Names::ByName).unwrap();
+    assert_eq!(heard.try_recv(), Ok(Ok(())));
+    let by_name = Demand { dir: ns, name: Some("a".into()) };
+    assert_eq!(miss("a"), Miss::Pending(by_name.clone()));
+    let refused = Miss::Error(Error::Unavailable(libc::EACCES));
+    assert_eq!(tree.readdir(ns, 0, false, |_| true), Err(refused.clone()));
+    tree.wait(by_name.clone(), move |outcome| told.send(outcome).unwrap());
+    tree.grant(&by_name, unloaded()).unwrap();
+    assert_eq!(heard.try_recv(), Ok(Ok(())));
+    let granted = lookup(&tree, ns, "a").unwrap().ino;
+
+    // Once they may be listed, what was granted is among them, as it was.
+    tree.fill(ns, vec![mkdir("a", unloaded()), mkdir("b", unloaded())]).unwrap();
+    assert_eq!(names(&tree, ns), [".", "..", "a", "b"]);
+    assert_eq!(lookup(&tree, ns, "a").unwrap().ino, granted);
+    assert_eq!(lookup(&tree, ns, "c"), None);
+
+    // Withdrawn.
+    tree.set_names(ns, Names::Denied).unwrap();
+    assert_eq!((tree.readdir(ns, 0, false, |_| true), miss("c")), (Err(refused.clone()), refused));
+}
+
+#[test]
+fn what_was_asked_for_by_its_name_goes_when_the_kernel_lets_go() {
+    let (tree, _demands) = tree(vec![("ns", NewNode { attr: attr(0o700), body: NewBody::Unread })]);
+    let ns = lookup(&tree, Ino::ROOT, "ns").unwrap().ino;
+    tree.set_names(ns, Names::ByName).unwrap();
+    tree.grant(&Demand { dir: ns, name: Some("a".into()) }, dir(vec![("k", file("1"))])).unwrap();
+    let granted = lookup(&tree, ns, "a").unwrap().ino;
+    assert!(!tree.drop_unused(granted));
+    tree.forget(granted, 1);
+    assert!(tree.drop_unused(granted));
+    assert_eq!((tree.child(ns, "a"), tree.getattr(granted)), (None, Err(Error::Stale)));
+    // Of what is listed nothing goes.
+    tree.set_names(ns, Names::Known).unwrap();
+    assert!(!tree.drop_unused(ns));
 }
 
 #[test]

@@ -97,6 +97,7 @@ impl Listing {
     async fn run(&self, core: &Arc<Core>, names: &impl Names) {
         let mut pace = Pace::new(core.poll);
         let mut denials = Denials::default();
+        let mut refused = false;
         let mut interrupted = false;
         let mut version: Option<Arc<str>> = None;
         loop {
@@ -111,7 +112,11 @@ impl Listing {
             let before = if self.progress.borrow().complete { Before::Answered } else { Before::Never };
             let pause = pace.after(&failure, before);
             let persists = denials.persist(&failure, core.poll);
-            if failure.is_forbidden() && (before == Before::Never || persists) {
+            if before == Before::Answered {
+                refused = false;
+            }
+            if failure.is_forbidden() && !refused && (before == Before::Never || persists) {
+                refused = true;
                 if before == Before::Answered {
                     tracing::warn!("{}: access has been denied for a while: it is withdrawn", self.collection.name());
                     self.progress.send_modify(|progress| progress.complete = false);

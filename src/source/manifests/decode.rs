@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::collections::VecDeque;
 
-use super::error::{Label, Refused};
+use super::error::{Checked, Label, Refused};
 use super::node::{Content, Map, Node};
 use super::{base64, metadata};
 use crate::object::{Key, Kind, MAX_DATA_BYTES, Namespace, ObjectId, Value};
@@ -65,7 +65,7 @@ pub(super) struct Decoder<'a> {
 
 impl Decoder<'_> {
     /// Hands over all that a document defines, in order; lists of lists last, as kubectl visits them.
-    pub fn document(&mut self, document: &Node, found: &mut impl FnMut(Result<Found, Flaw>)) {
+    pub fn document(&mut self, document: &Node, found: &mut impl FnMut(Result<Found, Box<Flaw>>)) {
         let mut queue = VecDeque::from([(document, None)]);
         while let Some((node, inherited)) = queue.pop_front() {
             match identify(node, inherited) {
@@ -81,7 +81,7 @@ impl Decoder<'_> {
         }
     }
 
-    fn object(&mut self, kind: &str, line: u32, map: &Map) -> Result<Option<Found>, Flaw> {
+    fn object(&mut self, kind: &str, line: u32, map: &Map) -> Result<Option<Found>, Box<Flaw>> {
         match kind {
             "Secret" => self.data_object(Kind::Secret, line, map).map(|manifest| Some(Found::Object(manifest))),
             "ConfigMap" => self.data_object(Kind::ConfigMap, line, map).map(|manifest| Some(Found::Object(manifest))),
@@ -90,18 +90,18 @@ impl Decoder<'_> {
         }
     }
 
-    fn data_object(&mut self, kind: Kind, line: u32, map: &Map) -> Result<Manifest, Flaw> {
-        let unnamed = |(line, why)| Flaw { line, id: None, object: format!("a {}", kind.api_kind()), why };
+    fn data_object(&mut self, kind: Kind, line: u32, map: &Map) -> Result<Manifest, Box<Flaw>> {
+        let unnamed = |(line, why)| Box::new(Flaw { line, id: None, object: format!("a {}", kind.api_kind()), why });
         let meta = metadata::identity(map, line, self.default).map_err(unnamed)?;
         let id = ObjectId { namespace: meta.namespace, kind, name: meta.name };
-        let flaw = |(line, why)| Flaw { line, id: Some(id.clone()), object: id.to_string(), why };
+        let flaw = |(line, why)| Box::new(Flaw { line, id: Some(id.clone()), object: id.to_string(), why });
         let mut manifest =
             Manifest { id: id.clone(), data: BTreeMap::new(), immutable: false, labels: Labels::default() };
         self.fill(&mut manifest, line, map).map_err(flaw)?;
         Ok(manifest)
     }
 
-    fn fill(&mut self, manifest: &mut Manifest, line: u32, map: &Map) -> Result<(), (u32, Refused)> {
+    fn fill(&mut self, manifest: &mut Manifest, line: u32, map: &Map) -> Checked<()> {
         let kind = manifest.id.kind;
         let (of, fields) = match kind {
             Kind::Secret => ("a Secret", SECRET_FIELDS),
@@ -146,12 +146,7 @@ impl Decoder<'_> {
         Ok(())
     }
 
-    fn base64(
-        &mut self,
-        field: &'static str,
-        plain: &'static str,
-        (key, node): (&str, &Node),
-    ) -> Result<Value, (u32, Refused)> {
+    fn base64(&mut self, field: &'static str, plain: &'static str, (key, node): (&str, &Node)) -> Checked<Value> {
         let too_large = (node.line, Refused::FileTooLarge);
         let decoded = match &node.content {
             Content::Null => return Ok(Value::new(Vec::new())),
@@ -177,8 +172,8 @@ enum Identified<'a> {
 }
 
 /// The kind of a node. Members of a list that have neither apiVersion nor kind have those of the list.
-fn identify<'a>(node: &'a Node, inherited: Option<(&'a str, &'a str)>) -> Result<Identified<'a>, Flaw> {
-    let flaw = |line, why| Flaw { line, id: None, object: "an object".to_owned(), why };
+fn identify<'a>(node: &'a Node, inherited: Option<(&'a str, &'a str)>) -> Result<Identified<'a>, Box<Flaw>> {
+    let flaw = |line, why| Box::new(Flaw { line, id: None, object: "an object".to_owned(), why });
     let Content::Map(map) = &node.content else {
         return Err(flaw(node.line, Refused::NotAMapping { found: node.what() }));
     };
@@ -207,8 +202,7 @@ fn identify<'a>(node: &'a Node, inherited: Option<(&'a str, &'a str)>) -> Result
 }
 
 /// The entries of a field that maps keys to values, keys checked; the node with its key as written.
-#[allow(clippy::type_complexity)]
-fn entries<'a>(map: &'a Map, field: &'static str) -> Result<Vec<(Key, (&'a str, &'a Node))>, (u32, Refused)> {
+fn entries<'a>(map: &'a Map, field: &'static str) -> Checked<Vec<(Key, (&'a str, &'a Node))>> {
     let Some(node) = map.get(field) else { return Ok(Vec::new()) };
     match &node.content {
         Content::Null => Ok(Vec::new()),
@@ -223,7 +217,7 @@ fn entries<'a>(map: &'a Map, field: &'static str) -> Result<Vec<(Key, (&'a str, 
     }
 }
 
-fn plain(field: &'static str, (key, node): (&str, &Node)) -> Result<Value, (u32, Refused)> {
+fn plain(field: &'static str, (key, node): (&str, &Node)) -> Checked<Value> {
     match &node.content {
         Content::Null => Ok(Value::new(Vec::new())),
         Content::Text(text) => Ok(text.to_value()),
@@ -232,7 +226,7 @@ fn plain(field: &'static str, (key, node): (&str, &Node)) -> Result<Value, (u32,
 }
 
 /// A field that is a string or absent.
-pub(super) fn text<'a>(map: &'a Map, field: &'static str) -> Result<Option<&'a str>, (u32, Refused)> {
+pub(super) fn text<'a>(map: &'a Map, field: &'static str) -> Checked<Option<&'a str>> {
     match map.get(field).map(|node| (&node.content, node)) {
         None | Some((Content::Null, _)) => Ok(None),
         Some((Content::Text(text), _)) => Ok(Some(text.as_str())),
@@ -240,7 +234,7 @@ pub(super) fn text<'a>(map: &'a Map, field: &'static str) -> Result<Option<&'a s
     }
 }
 
-fn boolean(map: &Map, field: &'static str) -> Result<Option<bool>, (u32, Refused)> {
+fn boolean(map: &Map, field: &'static str) -> Checked<Option<bool>> {
     match map.get(field).map(|node| (&node.content, node)) {
         None | Some((Content::Null, _)) => Ok(None),
         Some((Content::Bool(value), _)) => Ok(Some(*value)),

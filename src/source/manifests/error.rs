@@ -165,6 +165,9 @@ impl std::fmt::Display for Label {
     }
 }
 
+/// A part of an object, or why the object is refused and on which line.
+pub(super) type Checked<T> = Result<T, (u32, Refused)>;
+
 /// A malformed document and where.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Fault {

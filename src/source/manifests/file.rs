@@ -146,7 +146,7 @@ impl Reading<'_> {
     }
 
     /// An object that cannot be used keeps its last good content.
-    fn add(&mut self, document: usize, found: Result<Found, Flaw>) {
+    fn add(&mut self, document: usize, found: Result<Found, Box<Flaw>>) {
         match found {
             Ok(Found::Object(manifest)) => {
                 self.defined.objects.insert(manifest.id.clone(), Arc::new(manifest));
@@ -163,7 +163,7 @@ impl Reading<'_> {
                         }
                     }
                 }
-                let Flaw { line, object, why, .. } = flaw;
+                let Flaw { line, object, why, .. } = *flaw;
                 self.error(|file| ManifestError::Object { file, document, line, object, why });
             }
         }

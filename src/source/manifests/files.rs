@@ -84,7 +84,7 @@ impl Files {
     /// Looks at everything again. Returns when to look again although nothing may have changed.
     pub fn refresh(&mut self, now: Instant) -> Option<Instant> {
         let mut next: Option<Instant> = None;
-        for (position, path, shown) in self.to_read() {
+        for (position, path, shown) in self.places() {
             let file = self.files.entry(position.clone()).or_insert_with(|| File::new(shown));
             match file.refresh(&path, &self.default, now) {
                 Fate::Here => {}
@@ -98,7 +98,7 @@ impl Files {
     }
 
     /// The files that there are and those that there were.
-    fn to_read(&mut self) -> Vec<(Position, PathBuf, String)> {
+    fn places(&mut self) -> Vec<(Position, PathBuf, String)> {
         let mut found = Vec::new();
         for (index, (input, origin)) in self.inputs.iter().enumerate() {
             match origin {

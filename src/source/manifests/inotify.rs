@@ -155,7 +155,6 @@ impl Events {
                 Err(error) => break Err(error.into()),
             }
         };
-        drop(reader);
         guard.clear_ready();
         result
     }

@@ -123,7 +123,7 @@ pub(super) struct Content {
 pub(super) fn look(path: &Path, known: Option<Stamp>) -> Result<Look, Unreadable> {
     let metadata = match std::fs::metadata(path) {
         Ok(metadata) => metadata,
-        Err(error) => return Ok(absent::<()>(error).map(|_| Look::Missing)?),
+        Err(error) => return absent::<()>(error).map(|_| Look::Missing),
     };
     if metadata.is_dir() {
         return Ok(Look::Directory);
@@ -135,7 +135,7 @@ pub(super) fn look(path: &Path, known: Option<Stamp>) -> Result<Look, Unreadable
     let flags = (rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY).bits();
     let file = match OpenOptions::new().read(true).custom_flags(flags as i32).open(path) {
         Ok(file) => file,
-        Err(error) => return Ok(absent::<()>(error).map(|_| Look::Missing)?),
+        Err(error) => return absent::<()>(error).map(|_| Look::Missing),
     };
     let metadata = file.metadata()?;
     if !metadata.is_file() {

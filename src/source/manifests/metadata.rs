@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::decode::{Labels, text};
-use super::error::Refused;
+use super::error::{Checked, Refused};
 use super::node::{Content, Map, Node};
 use crate::object::{Name, Namespace};
 use crate::source::selector::{is_label_key, is_label_value};
@@ -43,7 +43,7 @@ const FIELDS: [&str; 15] = [
 const MAX_ANNOTATION_BYTES: usize = 256 << 10;
 
 /// Reads name and namespace; `line` is where the object begins.
-pub(super) fn identity(map: &Map, line: u32, default: &Namespace) -> Result<Identity, (u32, Refused)> {
+pub(super) fn identity(map: &Map, line: u32, default: &Namespace) -> Checked<Identity> {
     let missing = || (line, Refused::Missing("metadata.name"));
     let metadata = mapping(map, "metadata")?.ok_or_else(missing)?;
     let line_of = |field| metadata.get(field).map_or(line, |node: &Node| node.line);
@@ -61,7 +61,7 @@ pub(super) fn identity(map: &Map, line: u32, default: &Namespace) -> Result<Iden
 }
 
 /// Checks the rest of the metadata.
-pub(super) fn rest(map: &Map) -> Result<Metadata<'_>, (u32, Refused)> {
+pub(super) fn rest(map: &Map) -> Checked<Metadata<'_>> {
     let mut found = Metadata { labels: Labels::new(), annotations: BTreeMap::new() };
     let Some(metadata) = mapping(map, "metadata")? else { return Ok(found) };
     if let Some((_, node)) = metadata.iter().find(|(field, _)| !FIELDS.contains(&field.as_str())) {
@@ -91,7 +91,7 @@ pub(super) fn namespace_name(map: &Map) -> Option<Namespace> {
 }
 
 /// A field that is a mapping or absent.
-fn mapping<'a>(map: &'a Map, field: &'static str) -> Result<Option<&'a Map>, (u32, Refused)> {
+fn mapping<'a>(map: &'a Map, field: &'static str) -> Checked<Option<&'a Map>> {
     match map.get(field).map(|node| (&node.content, node)) {
         None | Some((Content::Null, _)) => Ok(None),
         Some((Content::Map(entries), _)) => Ok(Some(entries)),
@@ -100,11 +100,7 @@ fn mapping<'a>(map: &'a Map, field: &'static str) -> Result<Option<&'a Map>, (u3
 }
 
 /// A field that maps strings to strings; null is the empty string.
-fn strings<'a>(
-    map: &'a Map,
-    field: &'static str,
-    wanted: &'static str,
-) -> Result<Vec<(&'a str, &'a str, u32)>, (u32, Refused)> {
+fn strings<'a>(map: &'a Map, field: &'static str, wanted: &'static str) -> Checked<Vec<(&'a str, &'a str, u32)>> {
     let Some(entries) = mapping(map, field)? else { return Ok(Vec::new()) };
     let string = |node: &'a Node| match &node.content {
         Content::Null => Ok(""),

@@ -8,8 +8,9 @@
 //! Where this reads other than kubectl v1.37 (found by comparing some hundred thousand documents):
 //! - one bad document does not end its file, and lists in lists are taken apart (kubectl gives up at both);
 //! - lines of nothing but white space may hold tabs, and so may the end of a tag; kubectl refuses some of these;
-//! - refused here, though kubectl takes it: an alias as a key without a space before its colon (`*a:`), a comment that is
-//!   indented right below an empty block scalar, and U+2028 or U+2029 outside of quotes or beside white space.
+//! - refused here, though kubectl takes it: lines indented by tabs within brackets of a YAML document, an alias as a key
+//!   without a space before its colon (`*a:`), a comment that is indented right below an empty block scalar, and U+2028
+//!   or U+2029 outside of quotes or beside white space.
 
 mod base64;
 mod decode;
@@ -27,8 +28,6 @@ mod metadata;
 mod node;
 mod plan;
 mod scalar;
-#[cfg(test)]
-mod scratch;
 mod strict;
 #[cfg(test)]
 mod testing;

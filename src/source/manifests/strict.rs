@@ -37,12 +37,13 @@ impl<'a> Strict<'a> {
                 self.open.push(*style == StructureStyle::Flow);
             }
             Event::SequenceEnd | Event::MappingEnd => {
-                if self.open.pop() == Some(true) && self.open.last() != Some(&true) {
+                self.open.pop();
+                if in_brackets && self.open.last() != Some(&true) {
                     self.goes_on(self.bracket + 1, line(&span.end));
                 }
             }
             Event::Anchor(..) | Event::Alias(_) => anchor_name(source, after())?,
-            Event::Scalar(_, style, ..) => {
+            Event::Scalar(value, style, ..) => {
                 // The span of a block scalar begins with its content, not with its `|`.
                 let block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
                 self.goes_on(line(&span.start) + usize::from(!block), line(&span.end));
@@ -55,7 +56,11 @@ impl<'a> Strict<'a> {
                     ScalarStyle::SingleQuoted => {
                         self.separators = self.separators.saturating_sub(lone_separators(source));
                     }
-                    ScalarStyle::Plain | ScalarStyle::Literal | ScalarStyle::Folded => {}
+                    ScalarStyle::Literal | ScalarStyle::Folded => {
+                        let before = span.byte_range().and_then(|range| self.text.get(..range.start));
+                        block_tab(value, before.unwrap_or_default())?;
+                    }
+                    ScalarStyle::Plain => {}
                 }
                 if in_brackets {
                     one_line_key(source, after())?;
@@ -140,6 +145,18 @@ fn anchor_name(source: &str, after: &str) -> Result<(), Malformed> {
     if ends && source.get(1..).is_some_and(|name| name.chars().all(good)) { Ok(()) } else { Err(Malformed::AnchorName) }
 }
 
+/// A block scalar may begin with a tab only if its header says how far it is indented (scannerc.go,
+/// `yaml_parser_scan_block_scalar_breaks`).
+fn block_tab(value: &str, before: &str) -> Result<(), Malformed> {
+    if !value.trim_start_matches('\n').starts_with('\t') {
+        return Ok(());
+    }
+    let header = before.trim_end().lines().next_back().unwrap_or_default();
+    let header = header.split(" #").next().unwrap_or_default();
+    let indicators = header.rsplit(['|', '>']).next().unwrap_or_default();
+    if indicators.contains(|c: char| c.is_ascii_digit()) { Ok(()) } else { Err(Malformed::Tab) }
+}
+
 /// Within brackets an unquoted scalar ends at '?', does not begin with ':', and a ':' before a bracket or comma belongs
 /// to it (scannerc.go, `yaml_parser_scan_plain_scalar`).
 fn flow_plain(source: &str, after: &str) -> Result<(), Malformed> {
@@ -164,4 +181,53 @@ fn surrogates(source: &str) -> Result<(), Malformed> {
         rest = &escape[escaped..];
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::error::Malformed;
+    use super::super::yaml::first_document;
+
+    #[test]
+    fn what_kubectl_does_not_take_is_refused() {
+        // All refused by kubectl v1.37.2, all YAML 1.2.
+        let table = [
+            ("a: [x?]", Malformed::FlowPlain),
+            ("a: [:x]", Malformed::FlowPlain),
+            ("a: {b:}", Malformed::FlowPlain),
+            ("a: [::1]", Malformed::FlowPlain),
+            ("a: {\n  b\n  c: d}", Malformed::KeyLine),
+            ("a: &b.c d", Malformed::AnchorName),
+            ("a: \"\\ud83d\\ude00\"", Malformed::Escape),
+            ("a: b\u{2028}c", Malformed::LineSeparator),
+            ("\ta: b", Malformed::Tab),
+            ("a:\n- \tb", Malformed::Tab),
+            ("a:\n  \tb: c", Malformed::Tab),
+            ("a: | # 1\n\n  \tb", Malformed::Tab),
+        ];
+        for (text, want) in table {
+            assert_eq!(first_document(text, 1).map_err(|fault| fault.why).err(), Some(want), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_kubectl_takes_is_taken() {
+        let table = [
+            "a: x?",
+            "a: ['x?', \":x\", x:y, http://x:80/]",
+            "a: {\"b\":c, 'd':e, f: }",
+            "a: \"\\\\ud83d\"",
+            "a: 'b\u{2028}c'",
+            "a:\tb\t# c",
+            "a: |\n  c\n  \tb",
+            "a: 'b\n\tc'",
+            "a: b\n \tc",
+            "a: |1 # x\n\n  \tb",
+            "a: >+2\n  \tb",
+            "a: b\n\t\n",
+        ];
+        for text in table {
+            assert_eq!(first_document(text, 1).err(), None, "{text:?}");
+        }
+    }
 }

@@ -291,9 +291,11 @@ impl Expansion<'_> {
                     this.merge(value, map)?;
                     continue;
                 }
+                // A block begins on the line after its key, and who is told of a mistake looks for the key.
+                let line = this.nodes[key].place.line;
                 let key = this.key(key)?;
                 let value = this.node(value)?;
-                map.insert(key, value);
+                map.insert(key, Node { line, ..value });
             }
             Ok(())
         })
@@ -358,4 +360,84 @@ fn scalar_content(scalar: &RawScalar) -> Result<Content, Malformed> {
         Scalar::Text => Content::Text(scalar.text.clone()),
         Scalar::Binary => Content::Text(scalar.binary()?),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::to_json;
+    use super::*;
+    use serde_json::json;
+
+    fn read(text: &str) -> Result<serde_json::Value, Malformed> {
+        first_document(text, 1).map(|node| node.as_ref().map_or(json!(null), to_json)).map_err(|fault| fault.why)
+    }
+
+    #[test]
+    fn keys_become_the_strings_that_kubectl_makes_of_them() {
+        // Each answer is that of kubectl v1.37.2 (`kubectl patch --local`).
+        let table = [
+            ("yes: 1", json!({"true": 1})),
+            ("0x10: 1", json!({"16": 1})),
+            ("1.50: 1", json!({"1.5": 1})),
+            ("1e7: 1", json!({"1e+07": 1})),
+            (".inf: 1", json!({".inf": 1})),
+            ("2001-01-01: 1", json!({"2001-01-01": 1})),
+            ("!!str 1: 1", json!({"1": 1})),
+            ("!!binary aGk=: 1", json!({"hi": 1})),
+            ("'': 1", json!({"": 1})),
+            ("a: &a 1\n*a : 2", json!({"a": 1, "1": 2})),
+        ];
+        for (text, want) in table {
+            assert_eq!(read(text), Ok(want), "{text}");
+        }
+        for text in ["~: 1", "[a]: 1", "{a: b}: 1", "18446744073709551615: 1"] {
+            assert_eq!(read(text), Err(Malformed::MapKey), "{text}");
+        }
+    }
+
+    #[test]
+    fn tags_and_quotes_decide_what_a_scalar_is() {
+        let table = [
+            ("[yes, 'yes', !!str yes, ! yes, !x yes, !!bool 'yes']", json!([true, "yes", "yes", "yes", "yes", true])),
+            ("[0400, \"0400\", !!int '0400', !!float 1]", json!([256, "0400", 256, 1.0])),
+            ("[!!binary aGk=, !!binary gICA]", json!(["hi", "\u{fffd}\u{fffd}\u{fffd}"])),
+            ("[~, !!null '', '~', ]", json!([null, null, "~"])),
+            ("!!set {a, b}", json!({"a": null, "b": null})),
+        ];
+        for (text, want) in table {
+            assert_eq!(read(text), Ok(want), "{text}");
+        }
+    }
+
+    #[test]
+    fn merges_happen_where_they_stand() {
+        let base = "a: &a {x: 1, z: 1}\nb: &b {x: 2}\n";
+        let table = [
+            ("c: {<<: *a, x: 9}", json!({"x": 9, "z": 1})),
+            ("c: {x: 9, <<: *a}", json!({"x": 1, "z": 1})),
+            ("c: {<<: [*b, *a]}", json!({"x": 2, "z": 1})),
+            ("c: {<<: {z: 3}}", json!({"z": 3})),
+            ("c: {'<<': *b}", json!({"<<": {"x": 2}})),
+        ];
+        for (text, want) in table {
+            assert_eq!(read(&format!("{base}{text}")).map(|value| value["c"].clone()), Ok(want), "{text}");
+        }
+        for text in ["c: {<<: 1}", "c: {<<: [1]}", "c: {<<: [[]]}", "s: &s 1\nc: {<<: *s}"] {
+            assert_eq!(read(text), Err(Malformed::Merge), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_anchor_may_be_set_again_and_must_be_set_before() {
+        assert_eq!(read("a: &a 1\nb: *a\nc: &a 2\nd: *a"), Ok(json!({"a": 1, "b": 1, "c": 2, "d": 2})));
+        assert_eq!(read("a: *a\nb: &a 1"), Err(Malformed::UnknownAnchor));
+        assert_eq!(read("a: &a [1, [*a]]"), Err(Malformed::Recursive));
+    }
+
+    #[test]
+    fn only_the_first_document_is_read() {
+        assert_eq!(read("a: 1\n...\nb: ["), Ok(json!({"a": 1})));
+        assert_eq!(read("# nothing\n"), Ok(json!(null)));
+        assert_eq!(read("---\n"), Ok(json!(null)));
+    }
 }
