@@ -10,20 +10,20 @@ pub(super) fn steps(old: Option<&Shown>, new: &Payload, ownership: &Ownership) -
     let mut steps = Vec::new();
     for (path, file) in new.iter() {
         let node = NewNode::file(ownership.file(file.mode, file.uid), file.bytes.clone());
-        match old.and_then(|shown| shown.payload.get(path)) {
-            Some(shown) if shown.bytes == file.bytes => {}
-            Some(_) => {
+        match old.map(|shown| &shown.files) {
+            Some(files) if files.has_same(path, file) => {}
+            Some(files) if files.has(path) => {
                 // Keys never begin with "..", so the temporary name cannot hide one.
                 let temporary: Arc<str> = "..new".into();
                 steps.push(Step::Mkfile { name: temporary.clone(), node });
                 steps.push(Step::Rename { from: temporary, to: path.clone() });
             }
-            None => steps.push(Step::Mkfile { name: path.clone(), node }),
+            _ => steps.push(Step::Mkfile { name: path.clone(), node }),
         }
     }
     if let Some(shown) = old {
-        let gone = shown.payload.iter().filter(|(path, _)| new.get(path).is_none());
-        steps.extend(gone.map(|(path, _)| Step::Unlink { name: path.clone() }));
+        let gone = shown.files.paths().filter(|path| new.get(path).is_none());
+        steps.extend(gone.map(|path| Step::Unlink { name: path.clone() }));
     }
     steps
 }

@@ -26,7 +26,7 @@ pub(super) fn steps(old: Option<&Shown>, new: &Payload, generation: &Arc<str>, o
     steps.push(Step::Rename { from: "..data_tmp".into(), to: "..data".into() });
 
     let new_names = new.top_names();
-    let old_names = old.map(|shown| shown.payload.top_names()).unwrap_or_default();
+    let old_names = old.map(|shown| shown.files.top_names()).unwrap_or_default();
     for name in new_names.difference(&old_names) {
         let node = NewNode::link(ownership.link(link_owner(new, name)), format!("..data/{name}"));
         steps.push(Step::Symlink { name: name.clone(), node });

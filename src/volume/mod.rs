@@ -6,6 +6,7 @@
 
 mod flat;
 mod kubelet;
+mod outline;
 mod ownership;
 mod payload;
 
@@ -15,6 +16,7 @@ pub use payload::{File, Payload, of_object};
 use std::sync::Arc;
 
 use crate::object::{Kind, Value};
+use outline::Outline;
 
 /// How the files of an object lie in its directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -104,7 +106,7 @@ pub struct Volume {
 struct Shown {
     /// Name of the current generation's directory; unused in the flat layout.
     generation: Arc<str>,
-    payload: Payload,
+    files: Outline,
 }
 
 impl Volume {
@@ -159,12 +161,17 @@ impl Volume {
     pub fn clear(&mut self) -> Vec<Step> {
         let Some(old) = self.shown.take() else { return Vec::new() };
         let unlink = |name| Step::Unlink { name };
-        let mut steps: Vec<Step> = old.payload.top_names().into_iter().map(unlink).collect();
+        let mut steps: Vec<Step> = old.files.top_names().into_iter().map(unlink).collect();
         if self.layout == Layout::Kubelet {
             steps.push(unlink("..data".into()));
             steps.push(Step::RemoveAll { name: old.generation });
         }
         steps
+    }
+
+    /// Whether the directory shows these paths with these bytes.
+    pub fn shows(&self, payload: &Payload) -> bool {
+        self.shown.as_ref().is_some_and(|shown| shown.files == Outline::of(payload))
     }
 
     /// Whether some content has been written already.
@@ -181,7 +188,8 @@ impl Volume {
     /// payload that differs in modes alone changes nothing, as with the kubelet.
     /// `generation` must be a name that this directory has not had yet.
     pub fn write(&mut self, payload: Payload, generation: Arc<str>) -> Vec<Step> {
-        if self.shown.as_ref().is_some_and(|shown| shown.payload.same_content(&payload)) {
+        let files = Outline::of(&payload);
+        if self.shown.as_ref().is_some_and(|shown| shown.files == files) {
             return Vec::new();
         }
         let old = self.shown.take();
@@ -189,7 +197,7 @@ impl Volume {
             Layout::Kubelet => kubelet::steps(old.as_ref(), &payload, &generation, &self.ownership),
             Layout::Flat => flat::steps(old.as_ref(), &payload, &self.ownership),
         };
-        self.shown = Some(Shown { generation, payload });
+        self.shown = Some(Shown { generation, files });
         steps
     }
 }

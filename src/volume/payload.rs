@@ -41,16 +41,6 @@ impl Payload {
     pub fn top_names(&self) -> BTreeSet<Arc<str>> {
         self.files.keys().map(|path| path.split('/').next().unwrap_or_default().into()).collect()
     }
-
-    /// Whether both have the same paths with the same bytes; modes and owners do not count.
-    pub fn same_content(&self, other: &Payload) -> bool {
-        self.files.len() == other.files.len()
-            && self
-                .files
-                .iter()
-                .zip(&other.files)
-                .all(|((path, file), (path2, file2))| path == path2 && file.bytes == file2.bytes)
-    }
 }
 
 /// The whole object, each key a file of its name: a Secret or ConfigMap volume without `items`.
