@@ -12,4 +12,5 @@ mod manifests;
 mod model;
 mod programs;
 mod rights;
+mod scale;
 mod support;

@@ -87,6 +87,25 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     if total.is_zero() { Err(bad()) } else { Ok(total) }
 }
 
+/// A number of bytes as kubectl writes quantities: `64Mi`, `1Gi`, `500k`, `67108864`. A `B` after it is accepted.
+pub fn bytes(text: &str) -> Result<usize, String> {
+    let bad = || format!("{text:?} is not a size: write for example 64Mi, 1Gi or 500M");
+    let number = text.strip_suffix('B').unwrap_or(text);
+    let digits = number.find(|c: char| !c.is_ascii_digit()).unwrap_or(number.len());
+    let unit: usize = match &number[digits..] {
+        "" => 1,
+        "k" | "K" => 1_000,
+        "M" => 1_000_000,
+        "G" => 1_000_000_000,
+        "Ki" => 1 << 10,
+        "Mi" => 1 << 20,
+        "Gi" => 1 << 30,
+        _ => return Err(bad()),
+    };
+    let count: usize = number[..digits].parse().map_err(|_| bad())?;
+    count.checked_mul(unit).filter(|bytes| *bytes > 0).ok_or_else(bad)
+}
+
 /// Permission bits as chmod takes them: up to four octal digits.
 pub fn octal_mode(text: &str) -> Result<u32, String> {
     match u32::from_str_radix(text, 8) {
@@ -106,6 +125,16 @@ mod tests {
         }
         for text in ["", "5", "s", "5x", "-1s", "0s", "1..5s", "99999999999999999999h"] {
             assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_read_as_kubectl_reads_quantities() {
+        for (text, size) in [("64Mi", 64 << 20), ("64MiB", 64 << 20), ("500k", 500_000), ("7", 7), ("1Gi", 1 << 30)] {
+            assert_eq!(bytes(text), Ok(size), "{text}");
+        }
+        for text in ["", "0", "Mi", "-1", "1.5Mi", "1m", "64 Mi", "99999999999999999999Gi"] {
+            assert!(bytes(text).is_err(), "{text}");
         }
     }
 

@@ -7,7 +7,7 @@ use std::process::ExitStatus;
 
 use clap::ValueEnum;
 
-use super::args::{SourceArgs, octal_mode};
+use super::args::{SourceArgs, bytes, octal_mode};
 use super::source::{self, Opened};
 use super::source_arg::SourceArg;
 use crate::daemon::{Plan, Ready, Side, Signal, Signals, fork, in_thread, log, serve};
@@ -65,6 +65,9 @@ pub struct Args {
     #[arg(long, value_name = "MODE", value_parser = octal_mode, help_heading = "How it looks")]
     dir_mode: Option<u32>,
 
+    /// How much memory values of a namespace's or cluster's view may take; those read last are kept: 64Mi, 1Gi, 500M
+    #[arg(long, value_name = "SIZE", default_value = "64Mi", value_parser = bytes, help_heading = "How it is mounted")]
+    cache_size: usize,
     /// Let other users in, as far as owners and modes allow (implied by --uid and --gid when root mounts)
     #[arg(long, help_heading = "How it is mounted")]
     allow_other: bool,
@@ -203,7 +206,10 @@ async fn plan(args: &Args, source: &SourceArg, dir: PathBuf) -> Result<Plan, Fai
     let name = describe(&shape);
     request.source = format!("secretfs:{name}");
     // The source's own deadline comes first; this one is for a source that breaks its promise.
-    let options = Options { layout: args.layout.into(), ownership, patience: args.source.timeout * 2 };
+    let patience = args.source.timeout * 2;
+    // Manifests are in memory in any case.
+    let cache_bytes = if args.source.manifests.is_empty() { args.cache_size } else { usize::MAX };
+    let options = Options { layout: args.layout.into(), ownership, patience, cache_bytes };
     let view = View::new(shape, options, store.clone(), opened.clone());
     Ok(Plan { request, view, source: opened, store, name })
 }

@@ -177,6 +177,26 @@ impl Shared {
         }
     }
 
+    /// Answers a READ, later if the content was let go of and has to be fetched again.
+    fn read(self: &Arc<Self>, file: Ino, offset: u64, size: u32, reply: ReplyData) {
+        match self.tree.read(file) {
+            Ok(value) => {
+                let bytes = value.as_bytes();
+                let from = usize::try_from(offset).map_or(bytes.len(), |offset| offset.min(bytes.len()));
+                let to = from.saturating_add(size as usize).min(bytes.len());
+                reply.data(&bytes[from..to]);
+            }
+            Err(Miss::Error(error)) => reply.error(errno(error)),
+            Err(Miss::Pending(demand)) => {
+                let shared = self.clone();
+                self.tree.wait(demand, move |outcome| match outcome {
+                    Ok(()) => shared.read(file, offset, size, reply),
+                    Err(error) => reply.error(errno(error)),
+                });
+            }
+        }
+    }
+
     /// Counts a change that somebody asks for, and says whether it is the publisher who does.
     fn admits(&self, request: &Request) -> bool {
         let ours = self.is_publisher(request);
@@ -264,15 +284,7 @@ impl Filesystem for Adapter {
         reply: ReplyData,
     ) {
         self.0.counts.read.up();
-        match self.0.tree.read(ino(node)) {
-            Ok(value) => {
-                let bytes = value.as_bytes();
-                let from = usize::try_from(offset).map_or(bytes.len(), |offset| offset.min(bytes.len()));
-                let to = from.saturating_add(size as usize).min(bytes.len());
-                reply.data(&bytes[from..to]);
-            }
-            Err(error) => reply.error(errno(error)),
-        }
+        self.0.read(ino(node), offset, size, reply);
     }
 
     fn readdir(&self, _request: &Request, node: INodeNo, _fh: FileHandle, offset: u64, reply: ReplyDirectory) {

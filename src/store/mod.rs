@@ -59,6 +59,14 @@ impl Known {
             Known::Loaded(object) => &object.meta,
         }
     }
+
+    /// The sum of the sizes of its values that are here, in bytes.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Known::Named(_) => 0,
+            Known::Loaded(object) => object.data_bytes(),
+        }
+    }
 }
 
 /// Whether the names of one kind in one namespace are all known.
@@ -103,6 +111,8 @@ struct Inner {
     exceptions: BTreeMap<(Namespace, Kind), Access>,
     /// Objects whose values were taken away from the reader's eyes although they may be there.
     withdrawn: HashSet<ObjectId>,
+    /// The sum of the sizes of all values, in bytes.
+    bytes: usize,
     queue: VecDeque<Change>,
     queued: HashSet<Change>,
 }
@@ -121,7 +131,10 @@ impl Inner {
     fn insert(&mut self, known: Known) {
         let id = known.meta().id.clone();
         self.withdrawn.remove(&id);
-        self.objects.entry((id.namespace.clone(), id.kind)).or_default().insert(id.name.clone(), known);
+        self.bytes += known.bytes();
+        let names = self.objects.entry((id.namespace.clone(), id.kind)).or_default();
+        let old = names.insert(id.name.clone(), known);
+        self.bytes -= old.map_or(0, |old| old.bytes());
         self.mark(Change::Object(id));
     }
 
@@ -131,7 +144,9 @@ impl Inner {
         }
         let place = (id.namespace.clone(), id.kind);
         let Some(names) = self.objects.get_mut(&place) else { return };
-        let removed = names.remove(&id.name).is_some();
+        let old = names.remove(&id.name);
+        let removed = old.is_some();
+        self.bytes -= old.map_or(0, |old| old.bytes());
         if names.is_empty() {
             self.objects.remove(&place);
         }
@@ -258,6 +273,21 @@ impl Store {
         });
     }
 
+    /// Lets go of an object's values to save memory: they can be fetched again. Nothing has changed for the reader.
+    pub fn unload(&self, id: &ObjectId) {
+        let mut inner = self.lock();
+        let names = inner.objects.get_mut(&(id.namespace.clone(), id.kind));
+        let Some(known) = names.and_then(|names| names.get_mut(&id.name)) else { return };
+        let bytes = known.bytes();
+        *known = Known::Named(known.meta().clone());
+        inner.bytes -= bytes;
+    }
+
+    /// The sum of the sizes of all values, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.lock().bytes
+    }
+
     /// Whether the object was taken away by [`Store::withdraw`] or [`Store::withdraw_values`], and has not come back.
     pub fn is_withdrawn(&self, id: &ObjectId) -> bool {
         self.lock().withdrawn.contains(id)
@@ -333,13 +363,10 @@ impl Store {
     /// How much is known.
     pub fn summary(&self) -> Summary {
         let inner = self.lock();
-        let mut summary = Summary { namespaces: inner.namespaces.len(), ..Summary::default() };
+        let mut summary = Summary { namespaces: inner.namespaces.len(), bytes: inner.bytes, ..Summary::default() };
         for known in inner.objects.values().flat_map(|names| names.values()) {
             summary.objects += 1;
-            if let Known::Loaded(object) = known {
-                summary.loaded += 1;
-                summary.bytes += object.data_bytes();
-            }
+            summary.loaded += usize::from(matches!(known, Known::Loaded(_)));
         }
         summary
     }

@@ -211,7 +211,7 @@ impl Tree {
     }
 
     /// The whole content of a file.
-    pub fn read(&self, ino: Ino) -> Result<Value, Error> {
+    pub fn read(&self, ino: Ino) -> Result<Value, Miss> {
         self.lock().table.file(ino)
     }
 
@@ -406,6 +406,35 @@ impl Tree {
         let waiters = {
             let mut state = self.lock();
             state.table.set_fill(dir, fill)?;
+            state.take_waiters(dir)
+        };
+        waiters.into_iter().for_each(|waiter| waiter(Ok(())));
+        Ok(())
+    }
+
+    /// When content below the directory was last made or asked for, as a number that grows. What the kernel serves from its
+    /// own cache is not seen here.
+    pub fn last_use(&self, dir: Ino) -> u64 {
+        self.lock().table.last_use(dir)
+    }
+
+    /// Lets go of the content of all files below an object's directory. They stay, with their attributes and numbers; who
+    /// reads one demands the directory's content.
+    pub fn drop_content(&self, dir: Ino) -> Result<(), Error> {
+        self.lock().table.drop_content(dir)
+    }
+
+    /// Whether content below the directory was let go of.
+    pub fn is_dropped(&self, dir: Ino) -> bool {
+        self.lock().table.dir(dir).is_ok_and(|dir| dir.dropped)
+    }
+
+    /// Gives the files below an object's directory, by their names, the content back that they had, and answers all who
+    /// wait for it.
+    pub fn restore(&self, dir: Ino, value: impl Fn(&str) -> Option<Value>) -> Result<(), Error> {
+        let waiters = {
+            let mut state = self.lock();
+            state.table.restore(dir, value)?;
             state.take_waiters(dir)
         };
         waiters.into_iter().for_each(|waiter| waiter(Ok(())));

@@ -83,6 +83,8 @@ pub(super) struct Dir {
     next_cookie: u64,
     pub(super) subdirs: u32,
     pub(super) fill: Fill,
+    /// Content of files below was let go of and can be fetched again.
+    pub(super) dropped: bool,
 }
 
 /// Cookies of `.` and `..`; names have those from 3 on.
@@ -91,7 +93,14 @@ pub(super) const DOT_DOT: u64 = 2;
 
 impl Dir {
     pub(super) fn new(fill: Fill) -> Self {
-        Dir { by_name: BTreeMap::new(), by_cookie: BTreeMap::new(), next_cookie: DOT_DOT + 1, subdirs: 0, fill }
+        Dir {
+            by_name: BTreeMap::new(),
+            by_cookie: BTreeMap::new(),
+            next_cookie: DOT_DOT + 1,
+            subdirs: 0,
+            fill,
+            dropped: false,
+        }
     }
 
     pub(super) fn child(&self, name: &str) -> Option<Ino> {
@@ -142,10 +151,28 @@ impl Dir {
     }
 }
 
+/// What a file holds.
+#[derive(Debug)]
+pub(super) enum Content {
+    /// Its bytes, and when they were last asked for: see [`super::Tree::last_use`].
+    Here { value: Value, used: u64 },
+    /// So many bytes, which were let go of. Who fills `owner` brings them back.
+    Dropped { len: usize, owner: Ino },
+}
+
+impl Content {
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Content::Here { value, .. } => value.len(),
+            Content::Dropped { len, .. } => *len,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(super) enum Body {
     Dir(Dir),
-    File(Value),
+    File(Content),
     Link(Arc<str>),
 }
 

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::node::{Body, DOT, DOT_DOT, Dir, Fill, Ino, Node, NodeKind, Stat};
-use super::{Demand, Error, Listed};
+use super::node::{Body, Content, DOT, DOT_DOT, Dir, Fill, Ino, Node, NodeKind, Stat};
+use super::{Demand, Error, Listed, Miss};
 use crate::object::Value;
 use crate::volume::{NewBody, NewNode, Step};
 
@@ -17,11 +17,14 @@ pub(super) struct Table {
     latest: SystemTime,
     /// Sum of [`Stat::blocks`] of all files.
     blocks: u64,
+    /// Counts the uses of content.
+    uses: u64,
 }
 
 impl Table {
     pub(super) fn new(root: NewNode) -> Self {
-        let mut table = Table { nodes: HashMap::new(), next: Ino::ROOT.0, latest: SystemTime::UNIX_EPOCH, blocks: 0 };
+        let mut table =
+            Table { nodes: HashMap::new(), next: Ino::ROOT.0, latest: SystemTime::UNIX_EPOCH, blocks: 0, uses: 0 };
         let now = table.now();
         table.build(Ino::ROOT, "".into(), root, now);
         table
@@ -62,12 +65,72 @@ impl Table {
         }
     }
 
-    pub(super) fn file(&self, ino: Ino) -> Result<Value, Error> {
-        match &self.node(ino)?.body {
-            Body::File(value) => Ok(value.clone()),
-            Body::Dir(_) => Err(Error::IsDirectory),
-            Body::Link(_) => Err(Error::NotLink),
+    pub(super) fn file(&mut self, ino: Ino) -> Result<Value, Miss> {
+        self.uses += 1;
+        let now = self.uses;
+        match &mut self.node_mut(ino)?.body {
+            Body::File(Content::Here { value, used }) => {
+                *used = now;
+                Ok(value.clone())
+            }
+            Body::File(Content::Dropped { owner, .. }) => {
+                let owner = *owner;
+                // Nobody can bring back what another version has replaced.
+                let can_be_fetched = self.dir(owner).is_ok_and(|dir| dir.dropped);
+                if !can_be_fetched || !self.node(ino)?.linked {
+                    return Err(Error::Stale.into());
+                }
+                Err(Miss::Pending(Demand { dir: owner, name: None }))
+            }
+            Body::Dir(_) => Err(Error::IsDirectory.into()),
+            Body::Link(_) => Err(Error::NotLink.into()),
         }
+    }
+
+    /// The files below a directory.
+    fn files(&self, dir: Ino) -> Vec<Ino> {
+        let children = self.dir(dir).map(Dir::children).unwrap_or_default();
+        let below = children.into_iter().flat_map(|(_, child)| match self.nodes.get(&child).map(|node| &node.body) {
+            Some(Body::Dir(_)) => self.files(child),
+            Some(Body::File(_)) => vec![child],
+            _ => Vec::new(),
+        });
+        below.collect()
+    }
+
+    /// When a file below the directory was last made or read, as a number that grows.
+    pub(super) fn last_use(&self, dir: Ino) -> u64 {
+        let used = |ino: &Ino| match self.nodes.get(ino).map(|node| &node.body) {
+            Some(Body::File(Content::Here { used, .. })) => *used,
+            _ => 0,
+        };
+        self.files(dir).iter().map(used).max().unwrap_or(0)
+    }
+
+    /// Lets go of the content of all files below the directory; they stay, with their attributes.
+    pub(super) fn drop_content(&mut self, owner: Ino) -> Result<(), Error> {
+        for file in self.files(owner) {
+            if let Body::File(content) = &mut self.node_mut(file)?.body {
+                *content = Content::Dropped { len: content.len(), owner };
+            }
+        }
+        self.dir_mut(owner)?.dropped = true;
+        Ok(())
+    }
+
+    /// Gives files that are there their content back: `value` finds it by a file's name.
+    pub(super) fn restore(&mut self, owner: Ino, value: impl Fn(&str) -> Option<Value>) -> Result<(), Error> {
+        self.uses += 1;
+        let used = self.uses;
+        for file in self.files(owner) {
+            let node = self.node_mut(file)?;
+            let Body::File(content @ Content::Dropped { .. }) = &mut node.body else { continue };
+            if let Some(value) = value(&node.name).filter(|value| value.len() == content.len()) {
+                *content = Content::Here { value, used };
+            }
+        }
+        self.dir_mut(owner)?.dropped = false;
+        Ok(())
     }
 
     pub(super) fn link(&self, ino: Ino) -> Result<Arc<str>, Error> {
@@ -81,7 +144,7 @@ impl Table {
         let node = self.node(ino)?;
         let (kind, size, nlink) = match &node.body {
             Body::Dir(dir) => (NodeKind::Dir, dir.size(), dir.nlink()),
-            Body::File(value) => (NodeKind::File, value.len() as u64, 1),
+            Body::File(content) => (NodeKind::File, content.len() as u64, 1),
             Body::Link(target) => (NodeKind::Link, target.len() as u64, 1),
         };
         let nlink = if node.linked { nlink } else { 0 };
@@ -97,6 +160,7 @@ impl Table {
     pub(super) fn is_open(&self, demand: &Demand) -> bool {
         let Ok(dir) = self.dir(demand.dir) else { return false };
         match (dir.fill, &demand.name) {
+            (Fill::Ready, None) => dir.dropped,
             (Fill::Ready | Fill::Denied { .. }, _) | (Fill::ByName { .. }, None) => false,
             (Fill::Unloaded { .. } | Fill::Unread, _) => true,
             (Fill::ByName { .. }, Some(name)) => dir.child(name).is_none(),
@@ -167,11 +231,12 @@ impl Table {
     fn build(&mut self, parent: Ino, name: Arc<str>, new: NewNode, time: SystemTime) -> Ino {
         let ino = Ino(self.next);
         self.next += 1;
+        self.uses += 1;
         let (body, children) = match new.body {
             NewBody::Dir(children) => (Body::Dir(Dir::new(Fill::Ready)), children),
             NewBody::Unloaded { subdirs } => (Body::Dir(Dir::new(Fill::Unloaded { subdirs })), Vec::new()),
             NewBody::Unread => (Body::Dir(Dir::new(Fill::Unread)), Vec::new()),
-            NewBody::File(value) => (Body::File(value), Vec::new()),
+            NewBody::File(value) => (Body::File(Content::Here { value, used: self.uses }), Vec::new()),
             NewBody::Link(target) => (Body::Link(target), Vec::new()),
         };
         let node = Node { attr: new.attr, body, parent, name, linked: true, lookups: 0, mtime: time, ctime: time };

@@ -142,7 +142,7 @@ fn a_removed_file_stays_readable_until_the_kernel_forgets_it() {
     tree.forget(found.ino, 1);
     assert!(tree.read(found.ino).is_ok());
     tree.forget(found.ino, 1);
-    assert_eq!(tree.read(found.ino), Err(Error::Stale));
+    assert_eq!(tree.read(found.ino), Err(Miss::Error(Error::Stale)));
     assert_eq!(tree.usage(), (1, 0));
 }
 

@@ -5,6 +5,7 @@
 //! one update at a time; what somebody asks for first is fetched from the source and filled in beside that, because an
 //! update may have to wait for exactly that answer.
 
+mod cache;
 mod generation;
 mod names;
 mod shape;
@@ -35,6 +36,8 @@ pub struct Options {
     /// How long somebody who asks for content that is not here waits at most. The source has its own deadlines; this
     /// one holds even if the source breaks its promise.
     pub patience: Duration,
+    /// How many bytes of values of a view are kept: see [`cache`].
+    pub cache_bytes: usize,
 }
 
 /// What a running mount adds: without it, every update is applied directly.
@@ -168,12 +171,24 @@ impl View {
             (Ok(path), Some(name)) => self.meet_name(&demand, &path, name).await,
             (Ok(path), None) => match (self.shape.place_at(&path), self.shape.object_at(&path)) {
                 (Some((namespace, kind)), _) => self.meet_names(namespace, kind).await,
-                (None, Some(id)) => self.ask(&id).await.map(|object| self.fill(&id, &object)),
+                (None, Some(id)) => self.meet_content(&id, demand.dir).await,
                 (None, None) => Err(Error::NotFound),
             },
         };
         // Whatever has come to nothing, nobody is left waiting.
         self.tree.refuse(&demand, found.err().unwrap_or(Error::NotFound));
+    }
+
+    /// Fetches an object's content, for the first time or because it was let go of.
+    async fn meet_content(&self, id: &ObjectId, dir: Ino) -> Result<(), Error> {
+        let object = self.ask(id).await?;
+        if self.tree.is_dropped(dir) {
+            self.restore(id, dir, &object)?;
+        } else {
+            self.fill(id, &object);
+        }
+        self.trim();
+        Ok(())
     }
 
     /// Asks the source for an object.
@@ -258,14 +273,7 @@ impl View {
     async fn take_object(&self, id: &ObjectId) {
         match (self.store.get(id), self.dir(id)) {
             (Some(known), None) => self.show(id, known).await,
-            (Some(Known::Loaded(object)), Some(dir)) => {
-                let steps =
-                    self.volumes().get_mut(id).map(|volume| volume.write(of_object(&object), generation_name()));
-                match steps {
-                    Some(steps) => self.carry_out(dir, steps).await,
-                    None => self.fill(id, &object),
-                }
-            }
+            (Some(Known::Loaded(object)), Some(dir)) => self.rewrite(id, dir, &object).await,
             (Some(Known::Named(_)), Some(dir)) if self.store.is_withdrawn(id) => self.withdraw(id, dir).await,
             // Gone and made again before we looked: what is shown is the old one's, so its successor is fetched.
             (Some(Known::Named(_)), Some(_)) if self.volumes().contains_key(id) => {

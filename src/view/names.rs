@@ -32,6 +32,7 @@ impl View {
         if self.tree.child(demand.dir, name).is_none() {
             // If that fails, the directory has been filled or removed meanwhile, and who waits has been answered.
             let _ = self.tree.grant(demand, self.object_dir(&id, &known));
+            self.trim();
         }
         Ok(())
     }

@@ -24,6 +24,11 @@ impl Shape {
         }
     }
 
+    /// Whether it shows objects by their names.
+    pub(super) fn is_names(&self) -> bool {
+        matches!(self, Shape::Names { .. })
+    }
+
     /// The kinds that are shown.
     pub(super) fn kinds(&self) -> &[Kind] {
         match self {

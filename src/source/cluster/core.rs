@@ -63,6 +63,14 @@ impl Core {
         }
     }
 
+    /// The same, but values of this version that were let go of are not wanted.
+    pub fn put_changed(&self, object: Object) {
+        let same = |known: &Known| known.meta().uid == object.meta.uid && known.meta().version == object.meta.version;
+        if !self.store.get(object.id()).is_some_and(|known| same(&known)) {
+            self.store.put(object);
+        }
+    }
+
     /// What is told to whoever asked for the object.
     pub fn refusal(&self, id: &ObjectId, failure: Failure) -> Refusal {
         match failure.is_not_found(id.name.as_str()) {

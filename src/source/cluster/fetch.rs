@@ -29,6 +29,8 @@ struct Followed {
     reports: u64,
     /// The number of the last report that said that it is gone.
     removed: u64,
+    /// The uid and version that were stored last; the values may have been let go of since.
+    stored: Option<(Arc<str>, Arc<str>)>,
     /// The task that is fetching it now.
     fetch: Option<watch::Receiver<Outcome>>,
 }
@@ -112,7 +114,7 @@ impl Fetcher {
     fn conclude(
         &self,
         id: &ObjectId,
-        entry: &Followed,
+        entry: &mut Followed,
         before: u64,
         answer: Result<Object, Failure>,
         denials: &mut Denials,
@@ -122,6 +124,7 @@ impl Fetcher {
         let gone_now = entry.reports > 0 && entry.removed == entry.reports;
         let told = match answer {
             Ok(object) if !removed_meanwhile => {
+                entry.stored = Some((object.meta.uid.clone(), object.meta.version.clone()));
                 self.core.put(object);
                 self.core.loaded(id).ok_or_else(|| not_found(id))
             }
@@ -221,8 +224,8 @@ impl Fetcher {
     fn report(self: &Arc<Self>, followed: &mut HashMap<ObjectId, Followed>, meta: &Meta) {
         let Some(entry) = followed.get_mut(&meta.id) else { return };
         entry.reports += 1;
-        let known = self.core.loaded(&meta.id);
-        if known.is_none_or(|known| known.meta.uid != meta.uid || known.meta.version != meta.version) {
+        let known = self.core.loaded(&meta.id).map(|known| (known.meta.uid.clone(), known.meta.version.clone()));
+        if known.or(entry.stored.clone()).is_none_or(|(uid, version)| uid != meta.uid || version != meta.version) {
             self.fetch(&meta.id, entry);
         }
     }

@@ -21,7 +21,7 @@ use super::failure::Failure;
 use super::request;
 use super::watch::{Event, is_older, read};
 use crate::object::{DecodeError, Object, ObjectId, object_from_json, object_meta_from_json};
-use crate::store::Refusal;
+use crate::store::{Known, Refusal};
 
 /// How many polls pass before a refused watch is tried again: rights may have been given.
 const POLLS_BEFORE_WATCH: u32 = 10;
@@ -90,8 +90,11 @@ impl Named {
         if self.has_ended() {
             return None;
         }
-        if let Some(object) = self.core.loaded(&self.id) {
-            return Some(Ok(object));
+        match self.core.store.get(&self.id) {
+            Some(Known::Loaded(object)) => return Some(Ok(object)),
+            // Its values were let go of, and nothing has changed since.
+            Some(Known::Named(_)) if matches!(*self.answer.borrow(), Answer::Known) => return Some(self.fetch().await),
+            _ => {}
         }
         let mut answer = self.answer.subscribe();
         let ask_again = self.answer.send_if_modified(|answer| {
@@ -113,6 +116,13 @@ impl Named {
             Ok(Ok(_)) => Some(self.core.loaded(&self.id).ok_or_else(|| not_found(&self.id))),
             Ok(Err(_)) | Err(_) => Some(Err(self.core.refusal(&self.id, Failure::TimedOut))),
         }
+    }
+
+    /// Asks beside the watch.
+    async fn fetch(&self) -> Result<Arc<Object>, Refusal> {
+        let object = self.core.get(&self.id).await.map_err(|failure| self.core.refusal(&self.id, failure))?;
+        self.core.put(object);
+        self.core.loaded(&self.id).ok_or_else(|| not_found(&self.id))
     }
 
     /// Whether nobody keeps it current any more.
@@ -301,7 +311,7 @@ impl Named {
 
     fn put(&self, object: Object) {
         self.denials().reset();
-        self.core.put(object);
+        self.core.put_changed(object);
         self.answer.send_replace(Answer::Known);
     }
 
