@@ -68,17 +68,21 @@ pub fn object_from_json(kind: Kind, bytes: &[u8]) -> Result<Object, DecodeError>
     }
     let json: ObjectJson = parse(name, bytes)?;
     require(&json.kind, &json.api_version, name, "v1")?;
-    let missing = DecodeError::Missing { kind: name, field: "metadata" };
-    let meta = json.metadata.ok_or(missing)?.meta(kind, &mut None)?;
-    let mut data = Data { kind: name, bytes: 0, values: BTreeMap::new() };
-    match kind {
-        Kind::Secret => data.add("data", json.data, base64_value)?,
-        Kind::ConfigMap => {
-            data.add("data", json.data, |text| Some(Value::copy_of(text.as_bytes())))?;
-            data.add("binaryData", json.binary_data, base64_value)?;
-        }
-    }
-    Ok(Object { meta, data: data.values, immutable: json.immutable.unwrap_or(false) })
+    json.object(kind)
+}
+
+/// Decodes a page of a list of whole objects of `kind`, whose length the caller has bounded.
+pub fn object_page_from_json(kind: Kind, bytes: &[u8]) -> Result<Page<Object>, DecodeError> {
+    let name = match kind {
+        Kind::Secret => "SecretList",
+        Kind::ConfigMap => "ConfigMapList",
+    };
+    let json: ObjectPageJson = parse(name, bytes)?;
+    require(&json.kind, &json.api_version, name, "v1")?;
+    let (version, next) = ListMetadataJson::checked(json.metadata, name)?;
+    // Items of a list do not repeat its kind.
+    let items = json.items.unwrap_or_default();
+    Ok(Page { items: items.into_iter().map(|json| json.object(kind)).collect::<Result<_, _>>()?, version, next })
 }
 
 /// Decodes the metadata of one object of `kind` and passes over its values, which a deleted object still has.
@@ -180,6 +184,46 @@ struct MetadataJson<'a> {
     creation_timestamp: Option<Text<'a>>,
 }
 
+#[derive(Deserialize)]
+struct ObjectPageJson<'a> {
+    #[serde(borrow, rename = "apiVersion")]
+    api_version: Option<Text<'a>>,
+    #[serde(borrow)]
+    kind: Option<Text<'a>>,
+    #[serde(borrow)]
+    metadata: Option<ListMetadataJson<'a>>,
+    #[serde(borrow)]
+    items: Option<Vec<ObjectJson<'a>>>,
+}
+
+impl ObjectJson<'_> {
+    fn object(self, kind: Kind) -> Result<Object, DecodeError> {
+        let name = kind.api_kind();
+        let missing = DecodeError::Missing { kind: name, field: "metadata" };
+        let meta = self.metadata.ok_or(missing)?.meta(kind, &mut None)?;
+        let mut data = Data { kind: name, bytes: 0, values: BTreeMap::new() };
+        match kind {
+            Kind::Secret => data.add("data", self.data, base64_value)?,
+            Kind::ConfigMap => {
+                data.add("data", self.data, |text| Some(Value::copy_of(text.as_bytes())))?;
+                data.add("binaryData", self.binary_data, base64_value)?;
+            }
+        }
+        Ok(Object { meta, data: data.values, immutable: self.immutable.unwrap_or(false) })
+    }
+}
+
+impl ListMetadataJson<'_> {
+    /// A list's version and continue token.
+    fn checked(metadata: Option<Self>, kind: &'static str) -> Result<(Arc<str>, Option<String>), DecodeError> {
+        let missing = |field| DecodeError::Missing { kind, field };
+        let metadata = metadata.ok_or(missing("metadata"))?;
+        let version =
+            metadata.resource_version.filter(|text| !text.is_empty()).ok_or(missing("metadata.resourceVersion"))?;
+        Ok((version.as_str().into(), metadata.next.filter(|token| !token.is_empty())))
+    }
+}
+
 fn parse<'a, T: Deserialize<'a>>(kind: &'static str, bytes: &'a [u8]) -> Result<T, DecodeError> {
     // serde_json's own message quotes the input; the position does not.
     serde_json::from_slice(bytes).map_err(|e| DecodeError::Json { kind, line: e.line(), column: e.column() })
@@ -218,19 +262,12 @@ fn page_from_json<T>(
     bytes: &[u8],
     mut item: impl FnMut(&MetadataJson) -> Result<T, DecodeError>,
 ) -> Result<Page<T>, DecodeError> {
-    let missing = |field| DecodeError::Missing { kind: PARTIAL_LIST, field };
     let json: PageJson = parse(PARTIAL_LIST, bytes)?;
     require(&json.kind, &json.api_version, PARTIAL_LIST, META_V1)?;
-    let metadata = json.metadata.ok_or(missing("metadata"))?;
-    let version =
-        metadata.resource_version.filter(|text| !text.is_empty()).ok_or(missing("metadata.resourceVersion"))?;
+    let (version, next) = ListMetadataJson::checked(json.metadata, PARTIAL_LIST)?;
     // Go writes an empty list as null.
     let items = json.items.unwrap_or_default();
-    Ok(Page {
-        items: items.into_iter().map(|json| item(&json.listed()?)).collect::<Result<_, _>>()?,
-        version: version.as_str().into(),
-        next: metadata.next.filter(|token| !token.is_empty()),
-    })
+    Ok(Page { items: items.into_iter().map(|json| item(&json.listed()?)).collect::<Result<_, _>>()?, version, next })
 }
 
 impl MetadataJson<'_> {

@@ -8,7 +8,7 @@ mod value;
 
 pub use decode::{
     DecodeError, MAX_OBJECT_JSON, Page, Versioned, meta_from_json, meta_page_from_json, namespace_from_json,
-    namespace_page_from_json, object_from_json, object_meta_from_json, version_from_json,
+    namespace_page_from_json, object_from_json, object_meta_from_json, object_page_from_json, version_from_json,
 };
 pub use name::{InvalidName, Key, Name, Namespace};
 pub use value::Value;

@@ -241,3 +241,19 @@ fn decode_all(bytes: &[u8]) {
     let _ = namespace_page_from_json(bytes);
     let _ = version_from_json(bytes);
 }
+
+#[test]
+fn a_page_of_whole_objects_is_decoded_and_its_kind_checked() {
+    let page = |kind: &str, item: &str| {
+        format!(
+            r#"{{"kind":"{kind}","apiVersion":"v1","metadata":{{"resourceVersion":"9","continue":"c"}},"items":[{item}]}}"#
+        )
+    };
+    let item = r#"{"metadata":{"name":"a","namespace":"n","uid":"u","resourceVersion":"1"},"data":{"k":"djE="}}"#;
+    let found = object_page_from_json(Kind::Secret, page("SecretList", item).as_bytes()).unwrap();
+    assert_eq!((&*found.version, found.next.as_deref(), found.items.len()), ("9", Some("c"), 1));
+    assert_eq!(found.items[0].data.values().next().unwrap().as_bytes(), b"v1");
+    for bad in [page("ConfigMapList", item), page("SecretList", "{}"), "{}".to_owned()] {
+        assert!(object_page_from_json(Kind::Secret, bad.as_bytes()).is_err(), "{bad}");
+    }
+}

@@ -5,6 +5,8 @@
 //! one that was asked for before the object was removed is dropped. Reports that come while a GET is under way lead to one
 //! more GET, however many they are.
 //!
+//! Somebody who reads one object after the other is served by a [`Crawl`], whose objects count like answers to GETs.
+//!
 //! Lock order: the followed objects, then the store. The store is written under the lock here, so that a late answer cannot
 //! slip past a removal.
 
@@ -16,9 +18,11 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use super::core::{Before, Core, Denials, Pace, not_found};
+use super::crawl::{Crawl, Crawls};
 use super::failure::Failure;
+use super::watch::is_older;
 use crate::object::{Kind, Meta, Namespace, Object, ObjectId};
-use crate::store::Refusal;
+use crate::store::{Known, Refusal};
 
 /// What came of a fetch; `None` while it is under way.
 type Outcome = Option<Result<Arc<Object>, Refusal>>;
@@ -39,11 +43,14 @@ struct Followed {
 pub struct Fetcher {
     core: Arc<Core>,
     followed: Mutex<HashMap<ObjectId, Followed>>,
+    crawls: Crawls,
+    /// Which objects are listed: a crawl need not bring others.
+    selector: Mutex<Option<String>>,
 }
 
 impl Fetcher {
     pub fn new(core: Arc<Core>) -> Arc<Self> {
-        Arc::new(Fetcher { core, followed: Mutex::default() })
+        Arc::new(Fetcher { core, followed: Mutex::default(), crawls: Crawls::default(), selector: Mutex::default() })
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<ObjectId, Followed>> {
@@ -58,7 +65,9 @@ impl Fetcher {
             if let Some(object) = self.core.loaded(&id) {
                 return Ok(object);
             }
-            self.fetch(&id, entry)
+            // Many who read one after the other are served together.
+            let crawl = if entry.fetch.is_none() { self.crawl(&id) } else { None };
+            self.fetch(&id, entry, crawl)
         };
         // The GET has a deadline of its own; this one is for a fetch that is waiting to try again.
         let limit = self.core.client.timeout() + Duration::from_millis(200);
@@ -70,15 +79,68 @@ impl Fetcher {
     }
 
     /// Joins the fetch that is under way or starts one.
-    fn fetch(self: &Arc<Self>, id: &ObjectId, entry: &mut Followed) -> watch::Receiver<Outcome> {
+    fn fetch(
+        self: &Arc<Self>,
+        id: &ObjectId,
+        entry: &mut Followed,
+        crawl: Option<Arc<Crawl>>,
+    ) -> watch::Receiver<Outcome> {
         if let Some(fetch) = &entry.fetch {
             return fetch.clone();
         }
         let (outcome, fetch) = watch::channel(None);
         entry.fetch = Some(fetch.clone());
         let (fetcher, id) = (self.clone(), id.clone());
-        self.core.spawn(async move { fetcher.run(&id, outcome).await });
+        self.core.spawn(async move {
+            if let Some(crawl) = crawl {
+                let before = fetcher.lock().get(&id).map_or(0, |entry| entry.reports);
+                crawl.pass(&id.name).await;
+                if fetcher.came_by_crawl(&id, before, &outcome) {
+                    return;
+                }
+            }
+            fetcher.run(&id, outcome).await;
+        });
         fetch
+    }
+
+    /// The crawl that will bring the object, if there is one.
+    fn crawl(self: &Arc<Self>, id: &ObjectId) -> Option<Arc<Crawl>> {
+        let selector = self.selector.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
+        let fetcher = Arc::downgrade(self);
+        self.crawls.join(&self.core, id, selector, move |object| {
+            if let Some(fetcher) = fetcher.upgrade() {
+                fetcher.offer(object);
+            }
+        })
+    }
+
+    /// Only objects whose labels match are listed.
+    pub fn select(&self, selector: Option<String>) {
+        *self.selector.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = selector;
+    }
+
+    /// Takes an object that came with others, if nothing newer is known of it: the listing has the last word on what is
+    /// there.
+    fn offer(&self, object: Object) {
+        let mut followed = self.lock();
+        let Some(Known::Named(meta)) = self.core.store.get(object.id()) else { return };
+        if meta.uid != object.meta.uid || is_older(&object.meta.version, &meta.version) {
+            return;
+        }
+        let entry = followed.entry(object.id().clone()).or_default();
+        entry.stored = Some((object.meta.uid.clone(), object.meta.version.clone()));
+        self.core.store.put(object);
+    }
+
+    /// Whether a crawl has brought the object, and nothing has been reported about it meanwhile.
+    fn came_by_crawl(&self, id: &ObjectId, before: u64, outcome: &watch::Sender<Outcome>) -> bool {
+        let mut followed = self.lock();
+        let Some(entry) = followed.get_mut(id).filter(|entry| entry.reports == before) else { return false };
+        let Some(object) = self.core.loaded(id) else { return false };
+        entry.fetch = None;
+        outcome.send_replace(Some(Ok(object)));
+        true
     }
 
     /// Asks until the answer is newer than the last report.
@@ -226,7 +288,7 @@ impl Fetcher {
         entry.reports += 1;
         let known = self.core.loaded(&meta.id).map(|known| (known.meta.uid.clone(), known.meta.version.clone()));
         if known.or(entry.stored.clone()).is_none_or(|(uid, version)| uid != meta.uid || version != meta.version) {
-            self.fetch(&meta.id, entry);
+            self.fetch(&meta.id, entry, None);
         }
     }
 }

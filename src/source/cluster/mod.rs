@@ -6,7 +6,7 @@
 //! 2. [`identity`] reads the credentials, [`exec`] by a plugin; [`session`] renews them; [`transport`] connects.
 //! 3. [`client`] makes the requests of [`request`], bounded by [`buffer`], and tells failures apart ([`failure`]).
 //! 4. [`watch`] reads watches; [`named`] follows one object, [`followers`] has them all; [`listing`] keeps names, [`fetch`]
-//!    the values of listed objects, and [`places`] decides by the user's rights which listings there are. They share
+//!    the values of listed objects ([`crawl`] many at once), and [`places`] decides by the user's rights which listings there are. They share
 //!    [`core`] and wait by [`backoff`].
 //!
 //! An outage deletes nothing: only a DELETED event, the API's own 404 about that object and a complete list remove anything.
@@ -16,6 +16,7 @@ mod buffer;
 mod client;
 mod config;
 mod core;
+mod crawl;
 mod exec;
 mod failure;
 mod fetch;

@@ -62,6 +62,11 @@ impl Collection {
         Request { verb: Verb::List, target: self.target(query), accept: METADATA_LIST, limit: MAX_PAGE }
     }
 
+    /// One page of whole objects.
+    pub fn values_page(&self, size: usize, next: Option<&str>) -> Request {
+        Request { accept: JSON, ..self.page(size, next) }
+    }
+
     /// The changes of the names since `version`, for `seconds`.
     pub fn watch(&self, version: Option<&str>, seconds: u64) -> Request {
         let query = watch_query(version, seconds);
