@@ -6,8 +6,8 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::kubeconfig::{Context, kubeconfig};
-use super::{secretfs, succeed};
+use super::kubeconfig::Context;
+use super::succeed;
 
 /// A running kube-apiserver with its etcd.
 pub struct Cluster {
@@ -103,13 +103,6 @@ impl Cluster {
         command
     }
 
-    /// The program under test as admin.
-    pub fn secretfs(&self) -> Command {
-        let mut command = secretfs();
-        command.env("KUBECONFIG", self.kubeconfig());
-        command
-    }
-
     /// All audit entries so far for which `wanted` holds. Each request has one when its answer is complete, and watches
     /// have one when their answer begins.
     pub fn audit(&self, wanted: impl Fn(&serde_json::Value) -> bool) -> Vec<serde_json::Value> {
@@ -140,16 +133,6 @@ impl Namespace {
         succeed(self.cluster.kubectl().args(["-n", &self.name]).args(args))
     }
 
-    /// Applies a manifest.
-    pub fn apply(&self, manifest: &str) {
-        use std::io::Write;
-        let mut command = self.cluster.kubectl();
-        command.args(["-n", &self.name, "apply", "--server-side", "--force-conflicts", "-f", "-"]);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("kubectl");
-        child.stdin.take().expect("a pipe").write_all(manifest.as_bytes()).expect("write");
-        assert!(child.wait().expect("wait").success(), "kubectl apply failed for\n{manifest}");
-    }
-
     /// Makes a Secret with these keys.
     pub fn secret(&self, name: &str, data: &[(&str, &str)]) {
         let mut command = self.cluster.kubectl();
@@ -158,25 +141,20 @@ impl Namespace {
         succeed(&mut command);
     }
 
-    /// Replaces the value of one key.
-    pub fn set(&self, secret: &str, key: &str, value: &str) {
-        let patch = serde_json::json!({"stringData": {key: value}}).to_string();
-        self.kubectl(&["patch", "secret", secret, "--patch", &patch]);
-    }
-
     /// The admin's context, with this namespace as its default.
     pub fn context(&self) -> Context {
-        self.context_of("admin", &self.cluster.token())
-    }
-
-    fn context_of(&self, user: &str, token: &str) -> Context {
         Context {
-            name: user.to_owned(),
+            name: "admin".into(),
             server: self.cluster.url.clone(),
             ca: self.cluster.ca(),
-            token: token.to_owned(),
+            token: self.cluster.token(),
             namespace: self.name.clone(),
         }
+    }
+
+    /// The context of a user of the token file, who may do nothing until a Role says so.
+    pub fn context_of(&self, user: &str) -> Context {
+        Context { name: user.into(), token: format!("token-{user}"), ..self.context() }
     }
 
     /// A user whom no other test takes.
@@ -185,13 +163,6 @@ impl Namespace {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         assert!(number < 64, "the token file has no more users");
         format!("user-{number:02}")
-    }
-
-    /// A kubeconfig for a user of the token file: `user-00` to `user-63`, who may do nothing until a Role says so.
-    pub fn kubeconfig_of(&self, user: &str, dir: &Path) -> PathBuf {
-        let path = dir.join(format!("{user}.kubeconfig"));
-        std::fs::write(&path, kubeconfig(&[self.context_of(user, &format!("token-{user}"))])).expect("write");
-        path
     }
 
     /// Lets `user` do `verbs` with Secrets of this namespace, all or those named.

@@ -1,6 +1,6 @@
 //! Programs that run beside the test, their output followed line by line; they are ended with the test.
 
-use std::io::{Read, Write};
+use std::io::Read;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
@@ -40,11 +40,6 @@ impl Running {
 
     pub fn pid(&self) -> u32 {
         self.child.id()
-    }
-
-    /// Types something; the program's input stays open.
-    pub fn write(&mut self, text: &str) {
-        self.stdin.as_mut().expect("its input is closed").write_all(text.as_bytes()).expect("write");
     }
 
     pub fn close_stdin(&mut self) {
