@@ -2,7 +2,9 @@
 //!
 //! `./test` does the set-up that these need (packages, an ordinary user, the control plane) and runs them.
 
+mod dead;
 mod filesystem;
 mod manifests;
 mod model;
+mod secrecy;
 mod support;

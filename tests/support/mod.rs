@@ -3,6 +3,7 @@
 
 pub mod cluster;
 pub mod events;
+pub mod liar;
 pub mod mount;
 pub mod snapshot;
 pub mod user;
