@@ -7,8 +7,9 @@ use std::process::Command;
 
 use crate::support::events::Watch;
 use crate::support::mount::{Mount, Way, is_mounted, is_running};
+use crate::support::playground::{Playground, secret, secrets};
 use crate::support::snapshot::snapshot;
-use crate::support::{secretfs, subdir, succeed, tempdir, wait_until};
+use crate::support::{secretfs, succeed, wait_until};
 
 /// One test function for each way and each of these statements.
 macro_rules! for_every_way {
@@ -34,56 +35,7 @@ for_every_way!(
 
 /// A manifest with one Secret `s` of these keys.
 fn manifest(keys: &[(&str, &str)]) -> String {
-    secrets(&[("default", "s", keys)])
-}
-
-fn secrets(all: &[(&str, &str, &[(&str, &str)])]) -> String {
-    let documents = all.iter().map(|(namespace, name, keys)| {
-        let data: serde_json::Map<_, _> = keys.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
-        serde_json::json!({
-            "apiVersion": "v1", "kind": "Secret",
-            "metadata": {"name": name, "namespace": namespace}, "stringData": data
-        })
-        .to_string()
-    });
-    documents.collect::<Vec<_>>().join("\n---\n")
-}
-
-struct Playground {
-    dir: tempfile::TempDir,
-    mount: Mount,
-}
-
-impl Playground {
-    /// Mounts `source` ("" for all) of a manifest with this content.
-    #[track_caller]
-    fn new(way: Way, content: &str, args: &[&str]) -> Playground {
-        let dir = tempdir();
-        let file = dir.path().join("secrets.yaml");
-        std::fs::write(&file, content).expect("write");
-        let point = subdir(dir.path(), "mnt");
-        let file = file.to_str().expect("UTF-8").to_owned();
-        let all: Vec<&str> = ["-f", &file].into_iter().chain(args.iter().copied()).collect();
-        let mount = Mount::by(way, &all, &point);
-        Playground { dir, mount }
-    }
-
-    fn rewrite(&self, content: &str) {
-        let new = self.dir.path().join("new");
-        std::fs::write(&new, content).expect("write");
-        std::fs::rename(new, self.dir.path().join("secrets.yaml")).expect("rename");
-    }
-
-    /// Runs `work` as the user who mounted.
-    fn does<T: Send>(&self, work: impl FnOnce(&Mount) -> T + Send) -> T {
-        let mount = &self.mount;
-        mount.user.does(|| work(mount))
-    }
-
-    #[track_caller]
-    fn read(&self, name: &str) -> String {
-        self.does(|mount| std::fs::read_to_string(mount.path(name)).expect(name))
-    }
+    secret("s", keys)
 }
 
 fn a_secret_looks_as_in_a_pod(way: Way) {

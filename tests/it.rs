@@ -2,10 +2,16 @@
 //!
 //! `./test` does the set-up that these need (packages, an ordinary user, the control plane) and runs them.
 
+mod cluster;
 mod credentials;
 mod dead;
+mod documents;
+mod examples;
 mod filesystem;
+mod input;
+mod kubelet;
 mod manifests;
 mod model;
+mod programs;
 mod secrecy;
 mod support;

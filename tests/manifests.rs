@@ -19,6 +19,9 @@ use super::support::{run, tempdir};
 /// Objects by `namespace/kind/name`: their values and whether they are immutable.
 type Objects = BTreeMap<String, (BTreeMap<String, Vec<u8>>, bool)>;
 
+/// Writes a value as one form of scalar.
+type Print = fn(&str) -> String;
+
 /// What secretfs reads in a file, or what it says of it.
 fn ours(file: &Path, default: &Namespace) -> Result<Objects, String> {
     let store = Store::new();
@@ -178,7 +181,7 @@ fn values_in_every_form_of_scalar() {
         "-----BEGIN X-----\nYWJj\n-----END X-----\n",
     ];
     // Each value once in each form; a form that a value has no place in makes a bad or another document, for both.
-    let forms: [(&str, fn(&str) -> String); 6] = [
+    let forms: [(&str, Print); 6] = [
         ("plain", |value| value.replace('\n', "\n    ")),
         ("single", |value| format!("'{}'", value.replace('\'', "''").replace('\n', "\n\n    "))),
         ("double", |value| Json::from(value).to_string()),

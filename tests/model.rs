@@ -204,7 +204,7 @@ fn run(layout: Layout, ops: &[Op]) {
                 let _ = usable.send(());
                 let _ = ended.await;
             };
-            serve(plan, &mut Ready::nobody(), &log::Log::default(), until).await
+            serve(plan, &mut Ready::nobody(), &log::Log::default(), || until).await
         })
     });
     is_usable.recv().expect("a usable mount");

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::builder::TypedValueParser;
 
 use crate::object::{Kind, Namespace};
+use crate::source::selector::{InvalidSelector, Selector};
 
 /// Where objects come from, in kubectl's words.
 #[derive(clap::Args, Clone, Debug)]
@@ -18,7 +19,7 @@ pub struct SourceArgs {
     #[arg(short, long, value_name = "NAME")]
     pub namespace: Option<Namespace>,
     /// Show only objects whose labels match: a=b,c!=d,e in (x,y),!f
-    #[arg(short = 'l', long, value_name = "SELECTOR")]
+    #[arg(short = 'l', long, value_name = "SELECTOR", value_parser = selector)]
     pub selector: Option<String>,
     /// Kinds to show; more than one adds a directory level: secrets,configmaps
     #[arg(long, value_name = "KINDS", value_delimiter = ',', default_value = "secrets", value_parser = kind_parser())]
@@ -54,6 +55,11 @@ pub struct SourceArgs {
 
 fn kind_parser() -> impl TypedValueParser<Value = Kind> {
     clap::builder::NonEmptyStringValueParser::new().try_map(|text| text.parse::<Kind>())
+}
+
+/// A selector that makes sense, as typed: the API server gets it so.
+fn selector(text: &str) -> Result<String, InvalidSelector> {
+    Selector::parse(text).map(|_| text.to_owned())
 }
 
 /// A duration as kubectl writes it: `1h30m`, `5s`, `500ms`, `1.5s`. Source: Go's time.ParseDuration, without sign, and without

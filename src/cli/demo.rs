@@ -1,7 +1,8 @@
 //! `secretfs demo`: the whole tool in two seconds, with ordinary programs as the readers.
 //!
 //! Everything happens in a user and mount namespace of this process: the example manifests lie in a tmpfs that nobody
-//! else sees, and are gone with it.
+//! else sees, laid over a directory that is there anyway. So nothing has to be made that could be left behind, whatever
+//! ends the process.
 
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -14,7 +15,7 @@ use rustix::fs::inotify;
 use rustix::mount::MountFlags;
 
 use super::mount::{harden, runtime};
-use crate::daemon::{Plan, Ready, in_thread, log, serve};
+use crate::daemon::{Plan, Ready, Signals, in_thread, log, serve};
 use crate::exit::{Code, Failure};
 use crate::mount;
 use crate::object::Namespace;
@@ -26,6 +27,10 @@ use crate::volume::{Layout, Owner, Ownership};
 
 /// Show all of it in two seconds: no cluster, no root, no fuse package, nothing left behind.
 #[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  secretfs demo
+  secretfs demo | less             piped, it is plain text")]
 pub struct Args {}
 
 const MANIFESTS: &str = include_str!("../../examples/demo.yaml");
@@ -36,20 +41,25 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Runs the verb.
 pub fn run(_args: &Args) -> Result<u8, Failure> {
     let log = log::start(log::Level::Warn);
-    let home = Home::make()?;
     mount::private::enter(mount::private::Map::caller())?;
-    home.cover()?;
+    let home = Home::make()?;
     harden();
-    let screen = Screen { colour: std::io::stdout().is_terminal() };
+    let screen = Screen { colour: wants_colour() };
     let mut outcome = Ok(());
     runtime()?.block_on(async {
         let plan = plan(&home).await?;
-        let script = async {
-            let (manifest, view) = (home.manifest(), home.view());
-            // In a thread of its own: it reads the mount, which this thread serves.
-            outcome = in_thread(move || show(screen, &manifest, &view))
-                .await
-                .unwrap_or_else(|_| Err(Failure::new(Code::Failed, "the demo broke off")));
+        let (outcome, manifest, view) = (&mut outcome, home.manifest(), home.view());
+        let script = move || {
+            let interrupted = Signals::listen().told_to_end();
+            async move {
+                // In a thread of its own: it reads the mount, which this thread serves.
+                let shown = in_thread(move || show(screen, &manifest, &view));
+                let broken_off = |why| Err(Failure::new(Code::Failed, why));
+                *outcome = tokio::select! {
+                    shown = shown => shown.unwrap_or_else(|_| broken_off("the demo broke off")),
+                    () = interrupted => broken_off("interrupted"),
+                };
+            }
         };
         serve(plan, &mut Ready::nobody(), &log, script).await
     })?;
@@ -78,24 +88,22 @@ async fn plan(home: &Home) -> Result<Plan, Failure> {
     Ok(Plan { request, view, source, store, name: "*".into() })
 }
 
-/// An empty directory, covered by a tmpfs as soon as we are alone.
+/// A tmpfs that only this process and its children see.
 struct Home(PathBuf);
 
 impl Home {
+    /// Lays it over the directory for temporary files, and puts the manifests and the mount point there.
     fn make() -> Result<Self, Failure> {
-        let path = std::env::temp_dir().join(format!("secretfs-demo-{}", std::process::id()));
-        std::fs::create_dir(&path).map_err(|error| failed("cannot make a directory for the demo", &path, error))?;
-        Ok(Home(path))
-    }
-
-    /// Lays a tmpfs over it and puts the manifests and the mount point there.
-    fn cover(&self) -> Result<(), Failure> {
-        let at = |error: std::io::Error| failed("cannot prepare the demo", &self.0, error);
+        let temporary = std::env::temp_dir();
+        let home = temporary.canonicalize().map(Home);
+        let home = home.map_err(|error| failed("cannot use $TMPDIR for the demo", &temporary, error))?;
+        let at = |error: std::io::Error| failed("cannot prepare the demo", &home.0, error);
         let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-        rustix::mount::mount("tmpfs", &self.0, "tmpfs", flags, c"mode=0700,size=1m")
+        rustix::mount::mount("tmpfs", &home.0, "tmpfs", flags, c"mode=0700,size=1m")
             .map_err(|errno| at(errno.into()))?;
-        std::fs::write(self.manifest(), MANIFESTS).map_err(at)?;
-        std::fs::create_dir(self.view()).map_err(at)
+        std::fs::write(home.manifest(), MANIFESTS).map_err(at)?;
+        std::fs::create_dir(home.view()).map_err(at)?;
+        Ok(home)
     }
 
     fn manifest(&self) -> PathBuf {
@@ -104,14 +112,6 @@ impl Home {
 
     fn view(&self) -> PathBuf {
         self.0.join("k8s")
-    }
-}
-
-impl Drop for Home {
-    fn drop(&mut self) {
-        // Fails harmlessly where the tmpfs does not cover it: the directory is empty either way.
-        let _ = rustix::mount::unmount(&self.0, rustix::mount::UnmountFlags::DETACH);
-        let _ = std::fs::remove_dir(&self.0);
     }
 }
 
@@ -142,32 +142,43 @@ fn show(screen: Screen, manifest: &Path, view: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
+/// A terminal that knows colours, and a user who does not refuse them (https://no-color.org).
+fn wants_colour() -> bool {
+    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let dumb = std::env::var_os("TERM").is_some_and(|terminal| terminal == "dumb");
+    std::io::stdout().is_terminal() && !refused && !dumb
+}
+
 #[derive(Clone, Copy)]
 struct Screen {
     colour: bool,
 }
 
 impl Screen {
+    /// A reader that has seen enough (head) is no error: what follows goes nowhere.
+    fn put(self, text: &[u8]) {
+        let _ = std::io::stdout().lock().write_all(text);
+    }
+
     fn say(self, text: &str) {
-        println!("\n{text}");
+        self.put(format!("\n{text}\n").as_bytes());
     }
 
     fn line(self, prefix: &str, text: &str) {
         let (on, off) = if self.colour { ("\x1b[36m", "\x1b[0m") } else { ("", "") };
-        println!("{prefix}{on}{text}{off}");
+        self.put(format!("{prefix}{on}{text}{off}\n").as_bytes());
     }
 
     /// Shows a command and what it prints.
     fn run(self, home: &Path, command: &str) -> Result<(), Failure> {
         let (on, off) = if self.colour { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
-        println!("{on}$ {command}{off}");
+        self.put(format!("{on}$ {command}{off}\n").as_bytes());
         let words: Vec<&str> = command.split(' ').collect();
         let run = Command::new(words[0]).args(&words[1..]).current_dir(home).output();
         let output = run.map_err(|error| failed("cannot run", Path::new(words[0]), error))?;
-        let mut out = std::io::stdout().lock();
-        let _ = out.write_all(&output.stdout);
+        self.put(&output.stdout);
         if output.stdout.last().is_some_and(|last| *last != b'\n') {
-            let _ = out.write_all(b"\n");
+            self.put(b"\n");
         }
         if !output.status.success() {
             let message = format!("{command}: {}", String::from_utf8_lossy(&output.stderr).trim_end());

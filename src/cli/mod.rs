@@ -3,6 +3,7 @@
 mod args;
 mod demo;
 mod mount;
+mod output;
 mod read;
 mod source;
 mod source_arg;
@@ -14,6 +15,7 @@ pub use source_arg::{SourceArg, SourceError};
 use std::process::ExitCode;
 
 use clap::Parser;
+use clap::error::ErrorKind;
 
 use crate::exit::Code;
 
@@ -68,9 +70,14 @@ enum Verb {
 pub fn run() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => {
+        // Help and version, asked for or in place of an empty command line.
+        Err(error) if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             let _ = error.print();
             return if error.use_stderr() { Code::Usage.into() } else { Code::Ok.into() };
+        }
+        Err(error) => {
+            output::say(&format!("secretfs: {}", output::usage(&error)));
+            return Code::Usage.into();
         }
     };
     let done = match cli.verb {
@@ -84,7 +91,7 @@ pub fn run() -> ExitCode {
     };
     done.map_or_else(
         |failure| {
-            eprintln!("secretfs: {failure}");
+            output::say(&format!("secretfs: {failure}"));
             failure.code.into()
         },
         ExitCode::from,

@@ -10,7 +10,7 @@ use clap::ValueEnum;
 use super::args::{SourceArgs, octal_mode};
 use super::source::{self, Opened};
 use super::source_arg::SourceArg;
-use crate::daemon::{Plan, Ready, Side, Signal, fork, in_thread, log, serve, signalled};
+use crate::daemon::{Plan, Ready, Side, Signal, Signals, fork, in_thread, log, serve};
 use crate::exit::{Code, Failure};
 use crate::mount::Method;
 use crate::view::{Options, Shape, View};
@@ -160,10 +160,7 @@ fn serve_here(args: &Args, source: &SourceArg, dir: PathBuf, ready: &mut Ready) 
     harden();
     runtime()?.block_on(async {
         let plan = plan(args, source, dir).await?;
-        let told_to_end = async {
-            signalled().await;
-        };
-        serve(plan, ready, &log, told_to_end).await
+        serve(plan, ready, &log, || Signals::listen().told_to_end()).await
     })
 }
 
@@ -274,15 +271,19 @@ fn private(args: &Args, source: &SourceArg, dir: PathBuf) -> Result<u8, Failure>
     let mut outcome = Ok(0);
     runtime()?.block_on(async {
         let plan = plan(args, source, dir).await?;
-        let command = async { outcome = command(&args.command).await };
+        let outcome = &mut outcome;
+        let command = move || {
+            let signals = Signals::listen();
+            async move { *outcome = command(&args.command, signals).await }
+        };
         serve(plan, &mut Ready::nobody(), &log, command).await
     })?;
     outcome
 }
 
-/// Runs the command to its end and returns its exit code, as a shell would. SIGTERM is passed on; SIGINT reaches it
-/// from the terminal as it reaches us.
-async fn command(words: &[OsString]) -> Result<u8, Failure> {
+/// Runs the command to its end and returns its exit code, as a shell would. SIGTERM is passed on; what comes from the
+/// terminal reaches it as it reaches us.
+async fn command(words: &[OsString], mut signals: Signals) -> Result<u8, Failure> {
     let Some((program, arguments)) = words.split_first() else {
         return Err(Failure::new(Code::Usage, "--private needs a command after --"));
     };
@@ -297,7 +298,7 @@ async fn command(words: &[OsString]) -> Result<u8, Failure> {
                 Ok(Ok(status)) => Ok(exit_code(status)),
                 _ => Err(Failure::new(Code::Failed, "the command's end could not be seen")),
             },
-            signal = signalled() => {
+            signal = signals.next() => {
                 if signal == Signal::Terminate {
                     let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
                 }

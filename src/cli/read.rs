@@ -1,9 +1,8 @@
 //! `secretfs cat`, `ls` and `tree`: the same objects without mounting.
 
-use std::io::{self, Write};
-
 use super::args::SourceArgs;
 use super::mount::{harden, runtime};
+use super::output;
 use super::source::{self, Opened};
 use super::source_arg::SourceArg;
 use crate::exit::{Code, Failure};
@@ -72,7 +71,7 @@ pub fn cat(args: &CatArgs) -> Result<u8, Failure> {
         }
     };
     let value = value.ok_or_else(|| no_key(&object, &source))?;
-    finish(io::stdout().lock().write_all(value.as_bytes()))
+    output::bytes(value.as_bytes())
 }
 
 /// Runs `ls`.
@@ -100,7 +99,7 @@ pub fn ls(args: &LsArgs) -> Result<u8, Failure> {
             _ => names.iter().map(|(namespace, _)| namespace.to_string()).collect(),
         })
     })?;
-    print(&lines)
+    output::lines(lines)
 }
 
 /// Runs `tree`.
@@ -131,7 +130,7 @@ pub fn tree(args: &TreeArgs) -> Result<u8, Failure> {
             _ => [vec![opened.source.describe()], branches(namespaces)].concat(),
         })
     })?;
-    print(&lines)
+    output::lines(lines)
 }
 
 fn by_kind(ids: &[ObjectId]) -> Vec<String> {
@@ -208,22 +207,4 @@ fn no_key(object: &Object, source: &SourceArg) -> Failure {
     };
     let keys: Vec<&str> = object.data.keys().map(|key| key.as_str()).collect();
     Failure::new(Code::NotFound, format!("{} has no key {key}; it has: {}", object.id(), keys.join(", ")))
-}
-
-fn print(lines: &[String]) -> Result<u8, Failure> {
-    let mut text = lines.join("\n");
-    if !text.is_empty() {
-        text.push('\n');
-    }
-    finish(io::stdout().lock().write_all(text.as_bytes()))
-}
-
-/// A reader that has seen enough (head) is no error.
-fn finish(written: io::Result<()>) -> Result<u8, Failure> {
-    match written {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::new(Code::Failed, format!("cannot write to standard output: {error}")))
-        }
-        _ => Ok(0),
-    }
 }

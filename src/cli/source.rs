@@ -53,15 +53,14 @@ pub async fn open(args: &SourceArgs) -> Result<Opened, Failure> {
     Ok(Opened { source: Arc::new(manifests), store, namespace })
 }
 
+/// The daemon leaves the directory where it was started, so that relative paths must be resolved now.
 fn input(path: &Path) -> Result<Input, Failure> {
     if path == Path::new("-") {
         return Ok(Input::Stdin);
     }
-    match std::fs::metadata(path) {
-        Ok(found) if found.is_dir() => Ok(Input::Dir(path.to_owned())),
-        Ok(_) => Ok(Input::File(path.to_owned())),
-        Err(error) => Err(Failure::new(Code::Input, format!("{}: cannot be read: {error}: check -f", path.display()))),
-    }
+    let unusable = |error: String| Failure::new(Code::Input, error);
+    let path = std::path::absolute(path).map_err(|error| unusable(format!("-f {}: {error}", path.display())))?;
+    Input::parse(path.as_os_str()).map_err(|error| unusable(error.to_string()))
 }
 
 /// The shape of the view that SOURCE asks for.

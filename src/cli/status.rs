@@ -1,14 +1,21 @@
 //! `secretfs status`.
 
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::ValueEnum;
 
+use super::output;
 use crate::daemon::control::{self, Status};
 use crate::exit::{Code, Failure};
 
 /// List the mounts of this user; as root, of this host.
 #[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  secretfs status
+  secretfs status -o wide
+  secretfs status -o json | jq -r '.[].mountpoint'")]
 pub struct Args {
     /// Output format
     #[arg(short, long, value_enum)]
@@ -29,18 +36,16 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
         .map_err(|error| Failure::new(Code::Failed, format!("cannot look for running mounts: {error}")))?;
     if args.output == Some(Format::Json) {
         let text = serde_json::to_string_pretty(&all).map_err(|error| Failure::new(Code::Failed, error.to_string()))?;
-        println!("{text}");
-        return Ok(0);
+        return output::lines([text]);
     }
     if all.is_empty() {
-        eprintln!("no mounts");
+        output::say("no mounts");
         return Ok(0);
     }
     let wide = args.output == Some(Format::Wide);
     let mut rows = vec![header(wide)];
     rows.extend(all.iter().map(|status| row(status, wide)));
-    print_columns(&rows);
-    Ok(0)
+    output::lines(columns(&rows))
 }
 
 fn header(wide: bool) -> Vec<String> {
@@ -54,7 +59,7 @@ fn header(wide: bool) -> Vec<String> {
 fn row(status: &Status, wide: bool) -> Vec<String> {
     let since = UNIX_EPOCH + Duration::from_secs(status.since);
     let mut columns = vec![
-        status.mountpoint.display().to_string(),
+        output::path(Path::new(&status.mountpoint)),
         status.source.clone(),
         status.from.clone(),
         state(status),
@@ -96,13 +101,14 @@ fn age(age: Duration) -> String {
     }
 }
 
-fn print_columns(rows: &[Vec<String>]) {
+fn columns(rows: &[Vec<String>]) -> Vec<String> {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..rows[0].len()).map(width).collect();
-    for row in rows {
+    let line = |row: &Vec<String>| {
         let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-        println!("{}", cells.join("   ").trim_end());
-    }
+        cells.join("   ").trim_end().to_owned()
+    };
+    rows.iter().map(line).collect()
 }
 
 #[cfg(test)]

@@ -2,11 +2,17 @@
 
 use std::path::PathBuf;
 
+use super::output;
 use crate::exit::Failure;
 use crate::mount::{target, unmount};
 
 /// End a mount and its daemon. Plain `umount DIR` and `fusermount3 -u DIR` do the same.
 #[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  secretfs umount ./mysec
+  secretfs umount --lazy ./k8s     while programs still read
+  secretfs umount --stale          after a crash")]
 pub struct Args {
     /// Mount points
     #[arg(value_name = "DIR", required_unless_present = "stale")]
@@ -24,7 +30,7 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
     if args.stale {
         for entry in unmount::stale_mounts()? {
             target::clear_dead(&entry.mount_point)?;
-            println!("cleared {}", entry.mount_point.display());
+            output::lines([format!("cleared {}", output::path(&entry.mount_point))])?;
         }
         return Ok(0);
     }

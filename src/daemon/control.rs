@@ -18,7 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// One mount, as its daemon sees it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Status {
-    pub mountpoint: PathBuf,
+    /// Of a name that is not UTF-8, what can be shown.
+    pub mountpoint: String,
     /// SOURCE in the fstab form, `*` for a whole cluster.
     pub source: String,
     /// The cluster's context or the manifests' paths.

@@ -6,4 +6,4 @@ pub mod log;
 mod serve;
 
 pub use background::{Ready, Side, fork};
-pub use serve::{Plan, Signal, in_thread, serve, signalled};
+pub use serve::{Plan, Signal, Signals, in_thread, serve};

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{self, SignalKind, signal};
 use tokio::sync::oneshot;
 
 use super::background::Ready;
@@ -33,12 +33,19 @@ pub struct Plan {
     pub name: String,
 }
 
-/// Makes the mount, reports it usable, serves it until it is unmounted or `until` ends, and removes all traces.
-/// `until` is first polled when the mount is usable.
+/// Makes the mount, reports it usable, serves it until it is unmounted or what `until` gives ends, and removes all traces.
+/// `until` is called just before anybody can see the mount, for [`Signals::listen`]; what it gives begins when the mount
+/// is usable.
 ///
 /// Errors: what kept the mount from being made; nothing is left of it then.
-pub async fn serve(plan: Plan, ready: &mut Ready, log: &Log, until: impl Future<Output = ()>) -> Result<(), Failure> {
+pub async fn serve<U: Future<Output = ()>>(
+    plan: Plan,
+    ready: &mut Ready,
+    log: &Log,
+    until: impl FnOnce() -> U,
+) -> Result<(), Failure> {
     plan.view.load().await?;
+    let until = until();
     let mounted = Mounted::make(&plan)?;
     let socket = Socket::bind();
     if let Err(error) = &socket {
@@ -47,9 +54,12 @@ pub async fn serve(plan: Plan, ready: &mut Ready, log: &Log, until: impl Future<
     match ready.usable() {
         Ok(true) => log.detach(),
         Ok(false) => {
-            tracing::info!(mountpoint = %mountpoint(&plan, &mounted.attached).display(), source = plan.name, "mounted")
+            tracing::info!(mountpoint = ?mountpoint(&plan, &mounted.attached), source = plan.name, "mounted")
         }
-        Err(error) => return Err(Failure::new(Code::Failed, format!("cannot go to the background: {error}"))),
+        Err(error) => {
+            mounted.run(&plan, socket.ok(), std::future::ready(())).await?;
+            return Err(Failure::new(Code::Failed, format!("cannot go to the background: {error}")));
+        }
     }
     mounted.run(&plan, socket.ok(), until).await
 }
@@ -162,20 +172,58 @@ pub fn in_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -
 /// What told the process to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
+    /// SIGTERM.
     Terminate,
-    Interrupt,
+    /// SIGINT, or SIGHUP because the terminal went away: all that runs there gets it.
+    FromTerminal,
 }
 
-/// Waits until the process is told to end: SIGTERM or SIGINT.
-pub async fn signalled() -> Signal {
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => Signal::Terminate,
-        _ = interrupt.recv() => Signal::Interrupt,
+/// Signals that tell the process to end. While they are listened to, none is lost, and none ends the process by itself,
+/// which would leave a mount that nobody serves.
+pub struct Signals {
+    terminate: Option<unix::Signal>,
+    interrupt: Option<unix::Signal>,
+    hangup: Option<unix::Signal>,
+}
+
+impl Signals {
+    /// Begins to listen, for the rest of the process's life.
+    pub fn listen() -> Self {
+        Signals {
+            terminate: signal(SignalKind::terminate()).ok(),
+            interrupt: signal(SignalKind::interrupt()).ok(),
+            // nohup(1) has it ignored.
+            hangup: if is_ignored(libc::SIGHUP) { None } else { signal(SignalKind::hangup()).ok() },
+        }
     }
+
+    /// Waits until the process is told to end.
+    pub async fn next(&mut self) -> Signal {
+        tokio::select! {
+            () = received(&mut self.terminate) => Signal::Terminate,
+            () = received(&mut self.interrupt) => Signal::FromTerminal,
+            () = received(&mut self.hangup) => Signal::FromTerminal,
+        }
+    }
+
+    /// Waits for the first of them.
+    pub async fn told_to_end(mut self) {
+        self.next().await;
+    }
+}
+
+async fn received(signal: &mut Option<unix::Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether whoever started the program had the signal ignored (`SigIgn` in proc_pid_status(5)).
+fn is_ignored(signal: libc::c_int) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }
 
 /// Where people see the mount, as far as is known.
@@ -187,7 +235,7 @@ fn status(plan: &Plan, attached: &Attached, counts: &Counts, announced: bool, si
     let known = plan.store.summary();
     let report = plan.source.report();
     Status {
-        mountpoint: mountpoint(plan, attached),
+        mountpoint: mountpoint(plan, attached).to_string_lossy().into_owned(),
         source: plan.name.clone(),
         from: plan.source.describe(),
         pid: std::process::id(),

@@ -14,7 +14,16 @@ use super::MountError;
 /// [`MountError::FuseMissing`] or [`MountError::FuseDenied`].
 pub(super) fn open() -> Result<OwnedFd, MountError> {
     let fd = rustix::fs::open("/dev/fuse", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).map_err(explain)?;
+    // A container that is to have no FUSE may find something else there: it would fail later, and less clearly.
+    if !is_fuse(rustix::fs::fstat(&fd).map_err(explain)?.st_rdev) {
+        return Err(MountError::FuseMissing { cause: io::Error::other("another file lies at /dev/fuse") });
+    }
     above_stdio(fd).map_err(explain)
+}
+
+/// Whether this is the device number of /dev/fuse (`FUSE_MINOR` in include/linux/miscdevice.h).
+pub(super) fn is_fuse(device: rustix::fs::Dev) -> bool {
+    (rustix::fs::major(device), rustix::fs::minor(device)) == (10, 229)
 }
 
 /// With closed standard streams the descriptor would become one of them, and a message printed later would go to the

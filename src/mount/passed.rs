@@ -11,7 +11,7 @@ use rustix::io::FdFlags;
 
 use super::identity::{Device, Identity, fdinfo_value};
 use super::table::{Entry, Table};
-use super::{Announce, MountError, Place, target};
+use super::{Announce, MountError, Place, device, target};
 
 /// Where the connection is mounted, as far as it can be seen from this namespace.
 #[derive(Debug)]
@@ -53,8 +53,6 @@ pub(super) fn prepare(target: &Path) -> Result<(OwnedFd, Option<Found>), MountEr
 
 /// Says what is wrong with descriptor `number`, using only /proc, since it is not ours yet.
 fn inspect(number: RawFd) -> Result<(), String> {
-    const MISC_MAJOR: u32 = 10;
-    const FUSE_MINOR: u32 = 229;
     const CLOEXEC: u32 = rustix::fs::OFlags::CLOEXEC.bits();
     const ACCESS: u32 = rustix::fs::OFlags::RWMODE.bits();
     const READ_WRITE: u32 = rustix::fs::OFlags::RDWR.bits();
@@ -66,9 +64,7 @@ fn inspect(number: RawFd) -> Result<(), String> {
         io::ErrorKind::NotFound => "no such descriptor is open".to_owned(),
         _ => error.to_string(),
     })?;
-    let device = file.rdev();
-    let is_fuse = (rustix::fs::major(device), rustix::fs::minor(device)) == (MISC_MAJOR, FUSE_MINOR);
-    if !file.file_type().is_char_device() || !is_fuse {
+    if !file.file_type().is_char_device() || !device::is_fuse(file.rdev()) {
         return Err("it is another file than /dev/fuse".to_owned());
     }
     let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{number}")).map_err(|error| error.to_string())?;

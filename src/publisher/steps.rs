@@ -64,6 +64,8 @@ fn remove_all(parent: BorrowedFd<'_>, name: &str) -> io::Result<()> {
             rustix::fs::unlinkat(&dir, &*entry, AtFlags::empty())?;
         }
     }
+    // As long as it is open the directory lives on without its name: its own watchers would be told after its parent's.
+    drop(dir);
     Ok(rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR)?)
 }
 

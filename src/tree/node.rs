@@ -43,10 +43,13 @@ pub struct Stat {
 }
 
 impl Stat {
-    /// Size on disk in units of 512 bytes: whole pages for files, nothing for links and directories, as on tmpfs.
+    /// Size on disk in units of 512 bytes, as on tmpfs: whole pages for files, one for the target of a link that does
+    /// not fit into the inode, nothing for directories. Source: shmem_symlink, `SHORT_SYMLINK_LEN`, mm/shmem.c.
     pub fn blocks(&self) -> u64 {
+        const SHORT_SYMLINK_LEN: u64 = 128; // with the NUL at the end
         match self.kind {
             NodeKind::File => self.size.div_ceil(4096) * 8,
+            NodeKind::Link if self.size + 1 > SHORT_SYMLINK_LEN => 8,
             NodeKind::Dir | NodeKind::Link => 0,
         }
     }

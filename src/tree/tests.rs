@@ -52,14 +52,18 @@ fn mkdir(name: &str, node: NewNode) -> Step {
 
 #[test]
 fn sizes_and_link_counts_are_those_of_tmpfs() {
-    let (tree, _) = tree(vec![("d", dir(vec![])), ("f", file("12345")), ("l", link("f"))]);
+    let long = "x".repeat(128);
+    let links = [("l", link("f")), ("longer", link(&long[1..])), ("longest", link(&long))];
+    let (tree, _) = tree([("d", dir(vec![])), ("f", file("12345"))].into_iter().chain(links).collect());
     let root = tree.getattr(Ino::ROOT).unwrap();
-    assert_eq!((root.size, root.nlink, root.blocks()), (40 + 3 * 20, 3, 0));
+    assert_eq!((root.size, root.nlink, root.blocks()), (40 + 5 * 20, 3, 0));
     let found = lookup(&tree, Ino::ROOT, "f").unwrap();
     assert_eq!((found.size, found.nlink, found.blocks()), (5, 1, 8));
     let found = lookup(&tree, Ino::ROOT, "l").unwrap();
     assert_eq!((found.size, found.blocks()), (1, 0));
-    assert_eq!(tree.usage(), (4, 8));
+    assert_eq!(lookup(&tree, Ino::ROOT, "longer").unwrap().blocks(), 0);
+    assert_eq!(lookup(&tree, Ino::ROOT, "longest").unwrap().blocks(), 8);
+    assert_eq!(tree.usage(), (6, 16));
 }
 
 #[test]

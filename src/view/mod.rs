@@ -62,10 +62,13 @@ impl View {
         // At most one message for each thing that somebody waits for: the tree asks once.
         let (send, demands) = mpsc::unbounded_channel();
         let root = match &shape {
-            Shape::Object(id) => Volume::new(id.kind, options.layout, options.ownership).root_attr(),
-            Shape::Names { .. } => options.ownership.dir(0o755),
+            Shape::Object(id) => {
+                NewNode::dir(Volume::new(id.kind, options.layout, options.ownership).root_attr(), Vec::new())
+            }
+            Shape::Names { namespace: None, .. } => names_dir(&options, Vec::new()),
+            Shape::Names { namespace: Some(_), .. } => namespace_dir(&shape, &options),
         };
-        let tree = Tree::new(NewNode::dir(root, Vec::new()), move |demand| {
+        let tree = Tree::new(root, move |demand| {
             let _ = send.send(demand);
         });
         Arc::new(View {
@@ -217,14 +220,8 @@ impl View {
     }
 
     async fn make_namespace(&self, name: Arc<str>) {
-        let kinds = self.shape.kind_level().unwrap_or_default();
-        let children = kinds.iter().map(|kind| (kind.plural().into(), self.names_dir(Vec::new()))).collect();
-        self.carry_out(Ino::ROOT, vec![Step::Mkdir { name, node: self.names_dir(children) }]).await;
-    }
-
-    /// A directory of names: not a volume's, so it has no kubelet mode to keep.
-    fn names_dir(&self, children: Vec<(Arc<str>, NewNode)>) -> NewNode {
-        NewNode::dir(self.options.ownership.dir(0o755), children)
+        let node = namespace_dir(&self.shape, &self.options);
+        self.carry_out(Ino::ROOT, vec![Step::Mkdir { name, node }]).await;
     }
 
     async fn take_object(&self, id: &ObjectId) {
@@ -320,4 +317,15 @@ impl View {
             Err(error) => tracing::error!(?dir, %error, "an update could not be shown"),
         }
     }
+}
+
+/// A namespace's directory, with one for each kind where these are a level.
+fn namespace_dir(shape: &Shape, options: &Options) -> NewNode {
+    let kinds = shape.kind_level().unwrap_or_default();
+    names_dir(options, kinds.iter().map(|kind| (kind.plural().into(), names_dir(options, Vec::new()))).collect())
+}
+
+/// A directory of names: not a volume's, so it has no kubelet mode to keep.
+fn names_dir(options: &Options, children: Vec<(Arc<str>, NewNode)>) -> NewNode {
+    NewNode::dir(options.ownership.dir(0o755), children)
 }

@@ -6,7 +6,8 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::{secretfs, succeed};
+use super::kubeconfig::Context;
+use super::succeed;
 
 /// A running kube-apiserver with its etcd.
 pub struct Cluster {
@@ -15,6 +16,7 @@ pub struct Cluster {
     pub url: String,
     /// The controlplane binary; `kubectl` lies beside it.
     pub binary: PathBuf,
+    pub pid: u32,
 }
 
 /// The cluster of this test run.
@@ -63,35 +65,42 @@ impl Cluster {
         // It ends when its parent does, and for the kernel that is the thread that made it: this one stays.
         std::thread::spawn(move || {
             let mut child = command.spawn().expect("controlplane serve");
-            // `wait` closes what is left in the child, and the end of its standard input is its end.
-            let _stdin = child.stdin.take();
+            let pid = child.id();
+            // It also ends with its input, which wait() would close.
+            let _input = child.stdin.take();
             let mut line = String::new();
             let stdout = child.stdout.take().expect("a pipe");
             BufReader::new(stdout).read_line(&mut line).expect("its first line");
-            let _ = send.send(line);
+            let _ = send.send((pid, line));
             let _ = child.wait();
         });
-        let line = receive.recv().expect("the control plane's word");
+        let (pid, line) = receive.recv().expect("the control plane's word");
         let url =
             line.trim().strip_prefix("ready ").unwrap_or_else(|| panic!("it said {line:?}; see its log")).to_owned();
-        Cluster { dir: dir.to_owned(), url, binary }
+        Cluster { dir: dir.to_owned(), url, binary, pid }
     }
 
     pub fn kubeconfig(&self) -> PathBuf {
         self.dir.join("admin.kubeconfig")
     }
 
+    /// The certificate authority, PEM.
+    pub fn ca(&self) -> String {
+        std::fs::read_to_string(self.dir.join("ca.crt")).expect("ca.crt")
+    }
+
+    /// The admin's token.
+    pub fn token(&self) -> String {
+        let tokens = std::fs::read_to_string(self.dir.join("tokens.csv")).expect("tokens.csv");
+        let admin = tokens.lines().find_map(|line| line.split_once(",admin,"));
+        admin.expect("an admin").0.to_owned()
+    }
+
     /// The stock kubectl as admin.
     pub fn kubectl(&self) -> Command {
         let mut command = Command::new(self.binary.with_file_name("kubectl"));
-        command.env("KUBECONFIG", self.kubeconfig()).env("HOME", "/nonexistent");
-        command
-    }
-
-    /// The program under test as admin.
-    pub fn secretfs(&self) -> Command {
-        let mut command = secretfs();
-        command.env("KUBECONFIG", self.kubeconfig());
+        // It keeps a cache below its home.
+        command.env("KUBECONFIG", self.kubeconfig()).env("HOME", &self.dir);
         command
     }
 
@@ -125,16 +134,6 @@ impl Namespace {
         succeed(self.cluster.kubectl().args(["-n", &self.name]).args(args))
     }
 
-    /// Applies a manifest.
-    pub fn apply(&self, manifest: &str) {
-        use std::io::Write;
-        let mut command = self.cluster.kubectl();
-        command.args(["-n", &self.name, "apply", "--server-side", "--force-conflicts", "-f", "-"]);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("kubectl");
-        child.stdin.take().expect("a pipe").write_all(manifest.as_bytes()).expect("write");
-        assert!(child.wait().expect("wait").success(), "kubectl apply failed for\n{manifest}");
-    }
-
     /// Makes a Secret with these keys.
     pub fn secret(&self, name: &str, data: &[(&str, &str)]) {
         let mut command = self.cluster.kubectl();
@@ -143,28 +142,27 @@ impl Namespace {
         succeed(&mut command);
     }
 
-    /// Replaces the value of one key.
-    pub fn set(&self, secret: &str, key: &str, value: &str) {
-        let patch = serde_json::json!({"stringData": {key: value}}).to_string();
-        self.kubectl(&["patch", "secret", secret, "--patch", &patch]);
+    /// The admin's context, with this namespace as its default.
+    pub fn context(&self) -> Context {
+        self.context_of("admin", &self.cluster.token())
     }
 
-    /// A kubeconfig for a user of the token file: `user-00` to `user-63`, who may do nothing until a Role says so.
-    pub fn kubeconfig_of(&self, user: &str, dir: &Path) -> PathBuf {
-        let path = dir.join(format!("{user}.kubeconfig"));
-        let file = path.to_str().expect("UTF-8");
-        let base = || {
-            let mut command = Command::new(self.cluster.binary.with_file_name("kubectl"));
-            command.args(["--kubeconfig", file, "config"]);
-            command
-        };
-        let ca = self.cluster.dir.join("ca.crt");
-        let ca = format!("--certificate-authority={}", ca.display());
-        succeed(base().args(["set-cluster", "test", "--server", &self.cluster.url, "--embed-certs", &ca]));
-        succeed(base().args(["set-credentials", user, &format!("--token=token-{user}")]));
-        succeed(base().args(["set-context", "test", "--cluster=test", "--user", user, "--namespace", &self.name]));
-        succeed(base().args(["use-context", "test"]));
-        path
+    fn context_of(&self, user: &str, token: &str) -> Context {
+        Context {
+            name: user.to_owned(),
+            server: self.cluster.url.clone(),
+            ca: self.cluster.ca(),
+            token: token.to_owned(),
+            namespace: self.name.clone(),
+        }
+    }
+
+    /// A user whom no other test takes.
+    pub fn user(&self) -> String {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        assert!(number < 64, "the token file has no more users");
+        format!("user-{number:02}")
     }
 
     /// Lets `user` do `verbs` with Secrets of this namespace, all or those named.

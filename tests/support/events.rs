@@ -1,5 +1,6 @@
 //! inotify as programs use it.
 
+use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -86,6 +87,87 @@ impl Watch {
     pub fn clear(&mut self) {
         self.seen();
         self.seen.clear();
+    }
+}
+
+/// Watches on several paths in one queue, as a program has them: the order between them shows too.
+pub struct Watcher {
+    fd: OwnedFd,
+    /// What the caller calls each watch.
+    labels: HashMap<i32, String>,
+    seen: Vec<Event>,
+}
+
+/// Something that happened.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Event {
+    /// The watch's label.
+    pub at: String,
+    /// As `CREATE|ISDIR`.
+    pub what: String,
+    /// The name in the watched directory, generations as `..TS`; empty for the watched inode itself.
+    pub name: String,
+}
+
+impl std::fmt::Debug for Event {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {} {}", self.at, self.what, self.name)
+    }
+}
+
+impl Watcher {
+    pub fn new() -> Watcher {
+        let fd = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK).expect("inotify");
+        Watcher { fd, labels: HashMap::new(), seen: Vec::new() }
+    }
+
+    /// Watches what `path` leads to for changes. The second watch on an inode replaces the first.
+    #[track_caller]
+    pub fn follow(&mut self, label: &str, path: &Path) {
+        self.add(label, path, CHANGES);
+    }
+
+    /// Watches `path` itself for changes, even if it is a link.
+    #[track_caller]
+    pub fn watch(&mut self, label: &str, path: &Path) {
+        self.add(label, path, CHANGES | WatchFlags::DONT_FOLLOW);
+    }
+
+    #[track_caller]
+    fn add(&mut self, label: &str, path: &Path, flags: WatchFlags) {
+        let watch = inotify::add_watch(&self.fd, path, flags);
+        let watch = watch.unwrap_or_else(|error| panic!("watch {}: {error}", path.display()));
+        self.labels.insert(watch, label.to_owned());
+    }
+
+    /// Waits until at least `count` events have come, or until it makes no sense to wait any longer, and takes all that
+    /// have.
+    pub fn take(&mut self, count: usize) -> Vec<Event> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            self.read();
+            if self.seen.len() >= count || Instant::now() > deadline {
+                return std::mem::take(&mut self.seen);
+            }
+            let timeout = Timespec { tv_sec: 1, tv_nsec: 0 };
+            poll(&mut [PollFd::new(&self.fd, PollFlags::IN)], Some(&timeout)).expect("poll");
+        }
+    }
+
+    fn read(&mut self) {
+        let mut buffer = [std::mem::MaybeUninit::uninit(); 4096];
+        let mut reader = inotify::Reader::new(&self.fd, &mut buffer);
+        loop {
+            match reader.next() {
+                Ok(event) => self.seen.push(Event {
+                    at: self.labels.get(&event.wd()).cloned().unwrap_or_default(),
+                    what: words(event.events()),
+                    name: event.file_name().map(|name| plain(&name.to_string_lossy())).unwrap_or_default(),
+                }),
+                Err(rustix::io::Errno::AGAIN) => return,
+                Err(error) => panic!("inotify: {error}"),
+            }
+        }
     }
 }
 

@@ -1,10 +1,18 @@
 //! What the tests share: directories that clean up after themselves, mounts that are ended even when a test fails,
 //! the control plane, and watchers.
 
+pub mod api;
 pub mod cluster;
 pub mod events;
+pub mod kubeconfig;
 pub mod liar;
 pub mod mount;
+pub mod playground;
+pub mod process;
+pub mod proxy;
+pub mod referee;
+pub mod sandbox;
+pub mod server;
 pub mod snapshot;
 pub mod user;
 
@@ -85,4 +93,15 @@ pub fn wait_for<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
 #[track_caller]
 pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     wait_for(what, || holds().then_some(()));
+}
+
+/// Runs work that must not hang in a thread of its own, and gives up on it after a while.
+#[track_caller]
+pub fn in_time<T: Send + 'static>(what: &str, work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (send, receive) = std::sync::mpsc::channel();
+    std::thread::spawn(move || send.send(work()));
+    match receive.recv_timeout(PATIENCE) {
+        Ok(done) => done,
+        Err(error) => panic!("{what}: {error}"),
+    }
 }

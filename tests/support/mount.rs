@@ -1,5 +1,6 @@
 //! Mounts made by the program under test, ended even when the test fails.
 
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -18,8 +19,6 @@ pub enum Way {
 }
 
 impl Way {
-    pub const ALL: [Way; 5] = [Way::NewApi, Way::Classic, Way::Fusermount, Way::Private, Way::Passed];
-
     /// Who mounts that way.
     pub fn user(self) -> User {
         match self {
@@ -49,7 +48,12 @@ impl Mount {
         Self::with(args, dir, |_| {})
     }
 
-    /// The same with a command that the test changes first (environment, directory).
+    /// A mount that the test has made here otherwise, to be ended with the test.
+    pub fn of(dir: &Path) -> Mount {
+        Mount { dir: dir.to_owned(), seen: dir.to_owned(), user: ROOT, child: None }
+    }
+
+    /// The same as [`Mount::new`] with a command that the test changes first (environment, directory).
     #[track_caller]
     pub fn with(args: &[&str], dir: &Path, change: impl FnOnce(&mut Command)) -> Mount {
         let mut command = secretfs();
@@ -189,8 +193,34 @@ impl Drop for Mount {
 
 /// Whether something is mounted right there.
 pub fn is_mounted(dir: &Path) -> bool {
-    let table = std::fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
-    table.lines().any(|line| line.split(' ').nth(4) == Some(&*dir.to_string_lossy()))
+    mount_points().iter().any(|point| point == dir)
+}
+
+/// Where something is mounted, in the order of the mount table.
+pub fn mount_points() -> Vec<PathBuf> {
+    let table = std::fs::read("/proc/self/mountinfo").expect("mountinfo");
+    let lines = table.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    lines.map(|line| unescaped(line.split(|byte| *byte == b' ').nth(4).expect("a mount point"))).collect()
+}
+
+/// The kernel writes blanks, line breaks and backslashes as octal numbers (`mangle` in fs/seq_file.c).
+fn unescaped(field: &[u8]) -> PathBuf {
+    let mut path = Vec::new();
+    let mut rest = field;
+    while let Some((byte, after)) = rest.split_first() {
+        let number = after.get(..3).and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok());
+        match number {
+            Some(number) if *byte == b'\\' => {
+                path.push(number);
+                rest = &after[3..];
+            }
+            _ => {
+                path.push(*byte);
+                rest = after;
+            }
+        }
+    }
+    std::ffi::OsString::from_vec(path).into()
 }
 
 pub fn is_running(pid: u32) -> bool {

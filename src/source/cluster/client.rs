@@ -5,7 +5,7 @@
 //! binary that shows logs of other crates should still pass `warn,hyper=off,rustls=off,kube=off` as its default filter,
 //! since those are free to change what they print.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
@@ -72,6 +72,8 @@ pub struct Client {
     reconnects: Semaphore,
     counts: Arc<Counts>,
     trouble: Mutex<Option<Trouble>>,
+    /// Whether the server has ever answered: before, whoever waits for the first answer says what is wrong.
+    answered: AtomicBool,
 }
 
 /// The body of a watch that the server has accepted.
@@ -100,6 +102,7 @@ impl Client {
             reconnects: Semaphore::new(RECONNECTS),
             counts: Arc::default(),
             trouble: Mutex::default(),
+            answered: AtomicBool::new(false),
         })
     }
 
@@ -282,6 +285,7 @@ impl Client {
     pub fn note<T>(&self, result: &Result<T, Failure>) {
         let mut trouble = self.trouble_lock();
         let Err(failure) = result else {
+            self.answered.store(true, Relaxed);
             if trouble.take().is_some() {
                 tracing::info!("{}: answers again", self.server);
             }
@@ -291,7 +295,7 @@ impl Client {
             self.counts.failures.fetch_add(1, Relaxed);
             let why = failure.to_string();
             let since = trouble.as_ref().map_or_else(SystemTime::now, |trouble| trouble.since);
-            if trouble.is_none() {
+            if trouble.is_none() && self.answered.load(Relaxed) {
                 tracing::warn!("{}: {why}", self.server);
             }
             *trouble = Some(Trouble { since, why });

@@ -396,3 +396,20 @@ async fn a_bad_selector_is_refused_with_its_place() {
     assert!(refusal.contains("invalid label selector at character 4"), "{refusal}");
     assert!(!live.task.is_finished());
 }
+
+#[test]
+fn a_pipe_is_read_once_to_its_end() {
+    // `-f <(sops -d secret.yaml)`
+    let dir = tempfile::tempdir().unwrap();
+    let pipe = dir.path().join("pipe");
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    let input = Input::parse(pipe.as_os_str()).unwrap();
+    let writer = std::thread::spawn(move || fs::write(pipe, secret("a", "1")).unwrap());
+    let manifests = Manifests::open(vec![input], namespace("default"), Store::new()).unwrap();
+    writer.join().unwrap();
+    manifests.shared.refresh(std::time::Instant::now());
+    let wanted = id(Kind::Secret, "default", "a");
+    let object = manifests.shared.known().follow(&wanted, &manifests.shared.store).unwrap();
+    assert_eq!(value(&object), "1");
+}

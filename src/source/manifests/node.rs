@@ -81,7 +81,7 @@ impl Borrow<str> for Text {
     }
 }
 
-/// A value and the line that it stands on.
+/// A value and the line that it stands on; below a mapping, the line of its key.
 #[derive(Clone, Debug)]
 pub(super) struct Node {
     pub line: u32,

@@ -291,9 +291,11 @@ impl Expansion<'_> {
                     this.merge(value, map)?;
                     continue;
                 }
+                // A block begins on the line after its key, and who is told of a mistake looks for the key.
+                let line = this.nodes[key].place.line;
                 let key = this.key(key)?;
                 let value = this.node(value)?;
-                map.insert(key, value);
+                map.insert(key, Node { line, ..value });
             }
             Ok(())
         })
