@@ -11,7 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value as Json, json};
 
-use crate::support::cluster::namespace;
+use crate::support::cluster::{Namespace, namespace};
 use crate::support::liar::{Liar, Lie, kubeconfig};
 use crate::support::mount::{Mount, is_mounted, is_running};
 use crate::support::user::{ROOT, User, ordinary};
@@ -207,6 +207,12 @@ fn status(code: u16, reason: &str, message: &str) -> Lie {
     )
 }
 
+/// Gives the key of the Secret `s` another value.
+fn set(namespace: &Namespace, value: &str) {
+    let patch = json!({"stringData": {"key": value}}).to_string();
+    namespace.kubectl(&["patch", "secret", "s", "--patch", &patch]);
+}
+
 /// Runs a command whose output must not hold a secret, whether it succeeds or fails.
 #[track_caller]
 fn tells_none(command: &mut Command, all: &[Planted]) -> std::process::Output {
@@ -307,19 +313,21 @@ fn an_outage_and_a_lie_while_mounted_get_nothing_into_the_log() {
 #[test]
 fn a_cluster_in_use_gets_no_value_and_no_token_into_the_log() {
     let (value, next) = (Planted::new("value"), Planted::new("next"));
-    let token = Planted::known("token-user-20".into(), "token-user-20");
-    let all = [value.clone(), next.clone(), token];
     let namespace = namespace();
+    let user = namespace.user();
+    let token = format!("token-{user}");
+    let all = [value.clone(), next.clone(), Planted::known(token.clone(), &token)];
     let place = Place::new(ROOT);
     namespace.secret("s", &[("key", &value.raw)]);
-    namespace.allow("user-20", "get,list,watch", &[]);
-    let config = namespace.kubeconfig_of("user-20", &place.path("input"));
-    let config = config.to_str().expect("UTF-8");
+    namespace.allow(&user, "get,list,watch", &[]);
+    let server =
+        json!({"server": namespace.cluster.url, "certificate-authority": namespace.cluster.dir.join("ca.crt")});
+    let config = &place.input("kubeconfig", &kubeconfig(&server, &json!({"token": token})));
     let source = format!("ns/{}", namespace.name);
     let mount = Foreground::new(&place, &["--kubeconfig", config, &source]);
     let read = |name: &str| std::fs::read_to_string(place.path("mnt").join(name));
     assert_eq!(read("s/key").expect("read"), value.raw);
-    namespace.set("s", "key", &next.raw);
+    set(&namespace, &next.raw);
     wait_until("the update", || read("s/key").is_ok_and(|now| now == next.raw));
     // Names that no object can have, and one that none has.
     for name in [&*value.raw, "no-such-secret", "a?watch=1"] {
@@ -601,7 +609,7 @@ fn an_old_value_is_gone_from_the_daemon_once_nobody_has_it_open() {
     let mount = Mount::new(&["--kubeconfig", config.to_str().expect("UTF-8"), &source], &point);
     let read = || std::fs::read_to_string(point.join("key")).expect("read");
     assert_eq!(read(), old.raw);
-    namespace.set("s", "key", &new.raw);
+    set(&namespace, &new.raw);
     wait_until("the update", || read() == new.raw);
     let pid = mount.pid();
     wait_until("the last owner of the old value to let go", || Memory::of(pid).holders(old.raw.as_bytes()).is_empty());

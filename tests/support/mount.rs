@@ -50,7 +50,7 @@ impl Mount {
 
     /// A mount that the test has made here otherwise, to be ended with the test.
     pub fn of(dir: &Path) -> Mount {
-        Mount { dir: dir.to_owned(), seen: dir.to_owned(), user: ROOT, child: None }
+        Mount { dir: dir.to_owned(), seen: dir.to_owned(), user: ROOT, child: None, temporary: None }
     }
 
     /// The same as [`Mount::new`] with a command that the test changes first (environment, directory).

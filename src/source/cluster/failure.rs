@@ -30,7 +30,7 @@ pub enum Failure {
     Network(String),
     /// The API server's own answer to a request that it does not serve. Its message is not kept: it is free text of a
     /// server that has the values, and some decoders quote what they cannot read.
-    #[error("the API server answered {code} {reason}: its own log says why")]
+    #[error("the API server answered {code} {reason}: {}", advice(*code))]
     Status { code: u16, reason: &'static str, name: Option<String>, retry_after: Option<Duration> },
     /// An answer that no API server gives: a proxy's error page, a login page, another service.
     #[error("HTTP {code} with {content} came instead of the API's answer: check the server's address and any proxy")]
@@ -48,6 +48,16 @@ pub enum Failure {
     OtherObject,
     #[error("{0}")]
     Credentials(String),
+}
+
+/// What to do about an answer.
+fn advice(code: u16) -> &'static str {
+    match code {
+        401 => "it does not accept the credentials: log in again or check the kubeconfig",
+        403 => "access denied: ask for a Role that allows it",
+        429 => "it is busy, and will be asked again",
+        _ => "its own log says why",
+    }
 }
 
 impl From<TooLarge> for Failure {
