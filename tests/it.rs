@@ -3,6 +3,8 @@
 //! `./test` does the set-up that these need (packages, an ordinary user, the control plane) and runs them.
 
 mod cluster;
+mod credentials;
+mod dead;
 mod documents;
 mod examples;
 mod filesystem;
@@ -11,4 +13,5 @@ mod kubelet;
 mod manifests;
 mod model;
 mod programs;
+mod secrecy;
 mod support;

@@ -27,7 +27,8 @@ pub fn cluster() -> &'static Cluster {
         remove_leftovers(base);
         let dir = base.join(format!("controlplane-{}", std::process::id()));
         std::fs::create_dir_all(&dir).expect("mkdir");
-        Cluster::start(&dir, &[])
+        // Clients may have certificates that a test issues with the cluster's ca.key.
+        Cluster::start(&dir, &["--", "--client-ca-file=ca.crt"])
     })
 }
 

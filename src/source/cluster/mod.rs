@@ -27,6 +27,7 @@ mod request;
 mod session;
 mod transport;
 mod watch;
+mod wiping;
 
 #[cfg(test)]
 mod fake;
