@@ -13,5 +13,6 @@ mod kubelet;
 mod manifests;
 mod model;
 mod programs;
+mod rights;
 mod secrecy;
 mod support;
