@@ -122,9 +122,10 @@ impl Mount {
         // SAFETY: dup2 is async-signal-safe; nothing else happens between fork and exec.
         unsafe {
             use std::os::unix::process::CommandExt;
-            command.pre_exec(move || match libc::dup2(number, 7) {
-                -1 => Err(std::io::Error::last_os_error()),
-                _ => Ok(()),
+            command.pre_exec(move || {
+                // Where it is number 7 already, dup2 would leave it to be closed by exec.
+                let passed = if number == 7 { libc::fcntl(7, libc::F_SETFD, 0) } else { libc::dup2(number, 7) };
+                if passed == -1 { Err(std::io::Error::last_os_error()) } else { Ok(()) }
             });
         }
         let output = run(&mut command);
