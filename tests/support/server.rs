@@ -34,6 +34,13 @@ impl Server {
     /// It stays as it is and says nothing: the kernel still takes its connections.
     pub fn stop(&self) {
         self.signal(Signal::STOP);
+        // Its threads go on until each has got the signal.
+        let stopped = |task: std::fs::DirEntry| {
+            let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+            stat.rsplit(')').next().is_some_and(|rest| rest.starts_with(" T"))
+        };
+        let tasks = || std::fs::read_dir(format!("/proc/{}/task", self.cluster.pid)).expect("its threads");
+        wait_until("the API server's stop", || tasks().flatten().all(stopped));
     }
 
     pub fn go_on(&self) {
