@@ -14,5 +14,6 @@ mod manifests;
 mod messages;
 mod model;
 mod programs;
+mod rights;
 mod secrecy;
 mod support;
