@@ -11,6 +11,7 @@ mod filesystem;
 mod input;
 mod kubelet;
 mod manifests;
+mod messages;
 mod model;
 mod programs;
 mod rights;
