@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::api::{Api, secret_path};
+use crate::bare::{Client, secret_path};
 use crate::report::{Report, Rival};
 use crate::rounds::{interleaved, interleaved_with, seconds};
 use crate::support::cluster::{Cluster, Namespace, cluster, namespace};
@@ -25,7 +25,7 @@ const VALUE: &str = "correct horse battery staple";
 pub fn run(report: &mut Report) {
     let cluster = cluster();
     let namespace = namespace();
-    let mut api = Api::connect(cluster);
+    let mut api = Client::connect(cluster);
     let supply = Supply::make(&mut api, &namespace.name);
     let dir = tempdir();
     let mount = mount(cluster, &subdir(dir.path(), "k8s"));
@@ -69,7 +69,7 @@ pub fn run(report: &mut Report) {
 struct Supply;
 
 impl Supply {
-    fn make(api: &mut Api, namespace: &str) -> Self {
+    fn make(api: &mut Client, namespace: &str) -> Self {
         for kind in ["ours", "bare", "kubectl"] {
             for name in Supply.names(kind) {
                 api.create_secret(namespace, &name, "key", VALUE);

@@ -1,15 +1,14 @@
 //! The figures of docs/PERFORMANCE.md, each beside its rival in the same run: see `./bench`.
 //!
-//! The parts are in the order of [`PARTS`]; [`rounds`] interleaves the contestants, [`report`] prints and judges, [`api`]
+//! The parts are in the order of [`PARTS`]; [`rounds`] interleaves the contestants, [`report`] prints and judges, [`bare`]
 //! is the bare client and [`ordinary`] the ordinary FUSE file system that secretfs is measured against.
 
-mod api;
+mod bare;
 mod first_read;
 mod hot;
 mod load;
 mod machine;
 mod ordinary;
-mod proxy;
 mod report;
 mod rounds;
 mod small;

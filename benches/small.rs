@@ -3,7 +3,7 @@
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::api::Api;
+use crate::bare::Client;
 use crate::machine::field;
 use crate::report::{Report, Rival, Unit};
 use crate::rounds::{interleaved, seconds};
@@ -44,7 +44,7 @@ fn idle(report: &mut Report) {
     let secret = r#"{"apiVersion":"v1","kind":"Secret","metadata":{"name":"s"},"stringData":{"key":"value"}}"#;
     std::fs::write(&manifest, secret).expect("write");
     let namespace = namespace();
-    Api::connect(namespace.cluster).create_secret(&namespace.name, "s", "key", "value");
+    Client::connect(namespace.cluster).create_secret(&namespace.name, "s", "key", "value");
     let manifest = manifest.to_str().expect("UTF-8").to_owned();
     let named = format!("{}/secret/s", namespace.name);
     let mounts: Vec<Mount> = [("manifests", vec!["-f", &manifest]), ("secret", vec![&*named]), ("view", vec![])]

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 
-use crate::api::{Api, secret_path, version};
+use crate::bare::{Client, secret_path, version};
 use crate::report::{Report, Rival, Unit};
 use crate::rounds::Samples;
 use crate::support::cluster::{cluster, namespace};
@@ -25,7 +25,7 @@ pub fn run(report: &mut Report) {
 /// A mount of the one Secret: its watch brings the new value along.
 fn named(report: &mut Report) {
     let namespace = namespace();
-    let mut api = Api::connect(namespace.cluster);
+    let mut api = Client::connect(namespace.cluster);
     api.create_secret(&namespace.name, "s", "key", "first");
     let dir = tempdir();
     let point = subdir(dir.path(), "s");
@@ -37,7 +37,7 @@ fn named(report: &mut Report) {
 /// A view of the cluster: its watch brings metadata only, and the new value costs a GET.
 fn in_a_view(report: &mut Report) {
     let namespace = namespace();
-    let mut api = Api::connect(namespace.cluster);
+    let mut api = Client::connect(namespace.cluster);
     api.create_secret(&namespace.name, "s", "key", "first");
     let dir = tempdir();
     let point = subdir(dir.path(), "k8s");
@@ -51,7 +51,7 @@ fn with_cluster(command: &mut std::process::Command) {
     command.env("KUBECONFIG", cluster().kubeconfig());
 }
 
-fn measure(report: &mut Report, how: &str, api: &mut Api, namespace: &str, dir: &Path, limit: Option<f64>) {
+fn measure(report: &mut Report, how: &str, api: &mut Client, namespace: &str, dir: &Path, limit: Option<f64>) {
     let raw = raw_events(api, namespace);
     let events = program_events(dir);
     let (mut from_write, mut raw_from_write, mut from_raw) = (Vec::new(), Vec::new(), Vec::new());
@@ -80,10 +80,10 @@ fn measure(report: &mut Report, how: &str, api: &mut Api, namespace: &str, dir: 
 }
 
 /// When each event of the Secret arrived at a bare watcher.
-fn raw_events(api: &mut Api, namespace: &str) -> Receiver<Instant> {
+fn raw_events(api: &mut Client, namespace: &str) -> Receiver<Instant> {
     let version = version(&api.get(&secret_path(namespace, "s")));
     let path = format!("/api/v1/namespaces/{namespace}/secrets?fieldSelector=metadata.name%3Ds");
-    let mut watch = Api::connect(cluster()).watch(&path, &version);
+    let mut watch = Client::connect(cluster()).watch(&path, &version);
     let (send, receive) = channel();
     // Ends with its channel, or with the process.
     std::thread::spawn(move || while send.send(watch.arrival()).is_ok() {});

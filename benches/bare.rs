@@ -15,7 +15,7 @@ use crate::support::PATIENCE;
 use crate::support::cluster::Cluster;
 
 /// One connection of the admin's. It is synchronous: a request is written, its answer read, and nothing else happens.
-pub struct Api {
+pub struct Client {
     tls: StreamOwned<ClientConnection, TcpStream>,
     host: String,
     token: String,
@@ -41,7 +41,7 @@ struct Sent<'a> {
 
 const NOTHING: Sent<'_> = Sent { accept: JSON, content: JSON, body: "" };
 
-impl Api {
+impl Client {
     pub fn connect(cluster: &Cluster) -> Self {
         let host = cluster.url.strip_prefix("https://").expect("an https address").to_owned();
         let stream = TcpStream::connect(&host).expect("connect to the API server");
@@ -49,7 +49,7 @@ impl Api {
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         let name = ServerName::try_from("127.0.0.1").expect("an address");
         let connection = ClientConnection::new(client_config(cluster), name).expect("TLS");
-        Api { tls: StreamOwned::new(connection, stream), host, token: admin_token(cluster), rest: Vec::new() }
+        Client { tls: StreamOwned::new(connection, stream), host, token: cluster.token(), rest: Vec::new() }
     }
 
     pub fn get(&mut self, path: &str) -> Vec<u8> {
@@ -169,13 +169,13 @@ impl Api {
     pub fn watch(mut self, path: &str, version: &str) -> Watch {
         let path = format!("{path}{}watch=1&resourceVersion={version}", if path.contains('?') { '&' } else { '?' });
         assert!(matches!(self.begin("GET", &path, &NOTHING), Framing::Chunked), "a watch has no length");
-        Watch { api: self, line: Vec::new() }
+        Watch { client: self, line: Vec::new() }
     }
 }
 
 /// The raw events of a watch.
 pub struct Watch {
-    api: Api,
+    client: Client,
     line: Vec<u8>,
 }
 
@@ -188,7 +188,7 @@ impl Watch {
                 self.line.drain(..=end);
                 return at;
             }
-            let chunk = self.api.chunk().expect("the watch goes on");
+            let chunk = self.client.chunk().expect("the watch goes on");
             self.line.extend(chunk);
         }
     }
@@ -205,17 +205,11 @@ pub fn version(object: &[u8]) -> String {
 }
 
 /// A client's TLS settings: the cluster's own certificate authority.
-pub fn client_config(cluster: &Cluster) -> Arc<ClientConfig> {
-    let certificate = CertificateDer::from_pem_file(cluster.dir.join("ca.crt")).expect("ca.crt");
+fn client_config(cluster: &Cluster) -> Arc<ClientConfig> {
+    let certificate = CertificateDer::from_pem_slice(cluster.ca().as_bytes()).expect("PEM");
     let mut roots = RootCertStore::empty();
     roots.add(certificate).expect("a certificate");
     Arc::new(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth())
-}
-
-fn admin_token(cluster: &Cluster) -> String {
-    let tokens = std::fs::read_to_string(cluster.dir.join("tokens.csv")).expect("tokens.csv");
-    let line = tokens.lines().find(|line| line.split(',').nth(1) == Some("admin")).expect("the admin's token");
-    line.split(',').next().expect("a token").to_owned()
 }
 
 /// The token of the next page, in a list's metadata at the beginning of the body.
