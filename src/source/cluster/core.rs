@@ -162,13 +162,7 @@ mod tests {
 
     #[test]
     fn a_refusal_counts_when_it_is_the_third_in_a_row_and_has_lasted() {
-        let status = |code| Failure::Status {
-            code,
-            reason: String::new(),
-            message: String::new(),
-            name: None,
-            retry_after: None,
-        };
+        let status = |code| Failure::Status { code, reason: "", name: None, retry_after: None };
         let mut denials = Denials::default();
         let outcomes = [403, 403, 500, 403].map(|code| denials.persist(&status(code), Duration::ZERO));
         assert_eq!(outcomes, [false, false, false, true], "an outage neither counts nor begins anew");

@@ -31,6 +31,7 @@ mod request;
 mod session;
 mod transport;
 mod watch;
+mod wiping;
 
 #[cfg(test)]
 mod fake;

@@ -1,0 +1,180 @@
+//! Load: a view of 10 000 Secrets in 100 namespaces, its names against a bare client's list of metadata, `grep -r` in it against
+//! a bare client's list of everything and the same grep in an ordinary FUSE file system.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::bare::{Client, JSON, METADATA_LIST};
+use crate::machine::field;
+use crate::ordinary::Ordinary;
+use crate::report::{Report, Rival, Unit};
+use crate::rounds::{Samples, seconds};
+use crate::support::cluster::{Cluster, cluster};
+use crate::support::kubeconfig::kubeconfig;
+use crate::support::mount::Mount;
+use crate::support::proxy::Proxy;
+use crate::support::{run as run_command, subdir, succeed, tempdir};
+
+const NAMESPACES: usize = 100;
+const SECRETS: usize = 100;
+const ROUNDS: usize = 5;
+/// As many as the API server serves without much contention.
+const WRITERS: usize = 4;
+/// What kubectl asks for.
+const PAGE: usize = 500;
+
+/// In each value; base64 keeps every three bytes together.
+const PLANTED: &str = "planted-valu";
+const PLANTED_BASE64: &[u8] = b"cGxhbnRlZC12YWx1";
+
+pub fn run(report: &mut Report) {
+    let cluster = cluster();
+    report.part(
+        "load",
+        &format!("{} Secrets in {NAMESPACES} namespaces, 3 keys of 100 bytes each", NAMESPACES * SECRETS),
+    );
+    let made = seconds(|| make_all(cluster));
+    report.say(format!("  (made in {made:.0} s by {WRITERS} connections)"));
+    names(report, cluster);
+    no_value_received(report, cluster);
+    grep(report, cluster);
+}
+
+fn make_all(cluster: &'static Cluster) {
+    std::thread::scope(|scope| {
+        for writer in 0..WRITERS {
+            scope.spawn(move || {
+                let mut api = Client::connect(cluster);
+                (writer..NAMESPACES).step_by(WRITERS).for_each(|number| make_namespace(&mut api, number));
+            });
+        }
+    });
+}
+
+fn make_namespace(api: &mut Client, number: usize) {
+    let namespace = format!("load-{number:03}");
+    let object = serde_json::json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
+    api.create("/api/v1/namespaces", &object);
+    for secret in 0..SECRETS {
+        let value = |key: &str| {
+            let value = format!("{PLANTED} of {key} in {namespace}/{secret:03} ");
+            (key.to_owned(), STANDARD.encode(format!("{value:.<100}")).into())
+        };
+        let data: serde_json::Map<_, _> = ["username", "password", "url"].map(value).into_iter().collect();
+        let object = serde_json::json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": format!("secret-{secret:03}")}, "data": data
+        });
+        api.create(&format!("/api/v1/namespaces/{namespace}/secrets"), &object);
+    }
+}
+
+fn mount(dir: &Path, kubeconfig: &Path) -> Mount {
+    Mount::with(&[], dir, |command| {
+        command.env("KUBECONFIG", kubeconfig);
+    })
+}
+
+/// How long until the mount is there, and until all names have been listed.
+fn names(report: &mut Report, cluster: &Cluster) {
+    let dir = tempdir();
+    let point = subdir(dir.path(), "k8s");
+    let mut api = Client::connect(cluster);
+    let (mut usable, mut listed, mut resident, mut bare) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        bare.push(seconds(|| _ = api.list_all("/api/v1/secrets", PAGE, METADATA_LIST)));
+        let mut made = None;
+        let usable_after = seconds(|| made = Some(mount(&point, &cluster.kubeconfig())));
+        let made = made.expect("just mounted");
+        let mut found = 0;
+        let listed_after = usable_after + seconds(|| found = list(&point));
+        assert!(found >= NAMESPACES * SECRETS, "{found} names");
+        usable.push(usable_after);
+        listed.push(listed_after);
+        resident.push(resident_bytes(made.pid()));
+        made.end();
+    }
+    let [usable, listed, resident, bare] =
+        [usable, listed, resident, bare].map(|samples| Samples::new(samples).median());
+    let rival = Rival { name: "bare list of metadata", value: bare };
+    report.against("start to usable", usable, &rival, None);
+    report.against("start to all names listed", listed, &rival, None);
+    report.alone(Unit::Seconds, "start to usable", usable, Some(0.3));
+    report.alone(Unit::Seconds, "start to all names listed", listed, Some(0.6));
+    report.alone(Unit::Bytes, "resident after that", resident, Some(f64::from(40 << 20)));
+}
+
+/// Lists all namespaces and all names in them.
+fn list(dir: &Path) -> usize {
+    let namespaces = std::fs::read_dir(dir).expect("readdir").map(|entry| entry.expect("entry").path());
+    namespaces.map(|namespace| std::fs::read_dir(namespace).expect("readdir").count()).sum()
+}
+
+fn resident_bytes(pid: u32) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("status");
+    let resident = field(&status, "VmRSS", ':').and_then(|value| value.split(' ').next()).expect("VmRSS");
+    resident.parse::<f64>().expect("a number") * 1024.0
+}
+
+/// Whether names alone are received for a listing, as a proxy sees it. Nothing is timed through it.
+fn no_value_received(report: &mut Report, cluster: &Cluster) {
+    let dir = tempdir();
+    let proxy = Proxy::start(cluster);
+    let through_proxy = dir.path().join("kubeconfig");
+    std::fs::write(&through_proxy, kubeconfig(&[proxy.context("default")])).expect("write");
+    let point = subdir(dir.path(), "k8s");
+    let _mount = mount(&point, &through_proxy);
+    list(&point);
+    let bodies = || proxy.exchanges().into_iter().map(|exchange| exchange.body());
+    let values = || bodies().map(|body| count(&body, PLANTED_BASE64)).sum::<usize>();
+    report.alone(Unit::Bytes, "received until then", bodies().map(|body| body.len() as f64).sum(), None);
+    report.exactly("values received until then", values() as u64, 0);
+    std::fs::read(point.join("load-000/secret-000/url")).expect("read");
+    assert!(values() >= 3, "the proxy sees the values of a Secret that is read");
+}
+
+fn count(text: &[u8], wanted: &[u8]) -> usize {
+    text.windows(wanted.len()).filter(|window| window == &wanted).count()
+}
+
+/// A crawl through everything.
+fn grep(report: &mut Report, cluster: &Cluster) {
+    let dir = tempdir();
+    let mount = mount(&subdir(dir.path(), "k8s"), &cluster.kubeconfig());
+    let before = requests(cluster);
+    let ours = seconds(|| grep_all(&mount.dir));
+    let requests = requests(cluster) - before;
+    let copy = subdir(dir.path(), "copy");
+    succeed(Command::new("cp").arg("-a").arg(mount.path(".")).arg(&copy));
+    let ordinary = Ordinary::mount(&copy, &subdir(dir.path(), "fuse"));
+    let in_ordinary = seconds(|| grep_all(&ordinary.dir));
+    let mut api = Client::connect(cluster);
+    let mut bytes = 0;
+    let listed = seconds(|| bytes = api.list_all("/api/v1/secrets", PAGE, JSON).1);
+    report.say(format!(
+        "  (the bare list of everything: {listed:.2} s for {} MB; grep in the ordinary one: {in_ordinary:.2} s)",
+        bytes / 1_000_000
+    ));
+    let rival = Rival { name: "bare list + ordinary FUSE", value: listed + in_ordinary };
+    report.against("grep -r of everything, first time", ours, &rival, Some(1.5));
+    report.alone(Unit::Count, "  GETs and LISTs for it", requests as f64, Some(40.0));
+}
+
+fn grep_all(dir: &Path) {
+    let mut command = Command::new("grep");
+    command.args(["-r", "--count", "in load-042/042"]).arg(dir).stderr(Stdio::inherit());
+    let output = run_command(&mut command);
+    let hits = String::from_utf8_lossy(&output.stdout).lines().filter(|line| line.ends_with(":1")).count();
+    assert_eq!(hits, 3, "the three values of one Secret");
+}
+
+/// What secretfs has asked the API server for so far, watches left out: they go on whatever is read.
+fn requests(cluster: &Cluster) -> usize {
+    let ours = |entry: &serde_json::Value| {
+        let agent = entry["userAgent"].as_str().unwrap_or_default();
+        agent.starts_with("secretfs/") && entry["verb"] != "watch"
+    };
+    cluster.audit(ours).len()
+}
