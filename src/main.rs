@@ -1,5 +1,8 @@
 //! The `secretfs` command.
 
+#[global_allocator]
+static ALLOCATOR: secretfs::memory::Wiping = secretfs::memory::Wiping;
+
 fn main() -> std::process::ExitCode {
     secretfs::cli::run()
 }

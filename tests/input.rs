@@ -275,6 +275,18 @@ fn a_mount_point_that_cannot_be_used_is_refused_and_nothing_is_lost() {
 }
 
 #[test]
+fn nonempty_hides_files_and_gives_them_back() {
+    let sandbox = sandbox();
+    sandbox.write("mnt/.precious", "kept");
+    succeed(sandbox.secretfs().args(["mount", "-f", "good.yaml", "--nonempty", "secret/s", "mnt"]));
+    assert!(!sandbox.path("mnt/.precious").exists());
+    assert_eq!(std::fs::read(sandbox.path("mnt/key")).expect("read"), b"value");
+    succeed(sandbox.secretfs().args(["umount", "mnt"]));
+    sandbox.is_clean();
+    assert_eq!(std::fs::read_to_string(sandbox.path("mnt/.precious")).expect("read"), "kept");
+}
+
+#[test]
 fn a_directory_that_is_mounted_by_secretfs_keeps_its_mount() {
     let sandbox = sandbox();
     let mount = || {

@@ -3,12 +3,17 @@
 //! `./test` does the set-up that these need (packages, an ordinary user, the control plane) and runs them.
 
 mod cluster;
+mod credentials;
+mod dead;
 mod documents;
 mod examples;
 mod filesystem;
 mod input;
 mod kubelet;
 mod manifests;
+mod messages;
 mod model;
 mod programs;
+mod rights;
+mod secrecy;
 mod support;

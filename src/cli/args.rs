@@ -15,9 +15,10 @@ pub struct SourceArgs {
     /// Read manifests instead of a cluster: a file, a directory, or - for standard input; may be repeated
     #[arg(short = 'f', long = "filename", value_name = "FILE|DIR|-")]
     pub manifests: Vec<PathBuf>,
-    /// Namespace of SOURCE, and of manifests that name none [default: the context's, or "default"]
-    #[arg(short, long, value_name = "NAME")]
-    pub namespace: Option<Namespace>,
+    /// Namespace of SOURCE, and of manifests that name none [default: the context's, or "default"]; for a whole cluster
+    /// whose namespaces may not be listed, those to show: may be repeated, or a,b
+    #[arg(short, long = "namespace", value_name = "NAME", value_delimiter = ',')]
+    pub namespaces: Vec<Namespace>,
     /// Show only objects whose labels match: a=b,c!=d,e in (x,y),!f
     #[arg(short = 'l', long, value_name = "SELECTOR", value_parser = selector)]
     pub selector: Option<String>,

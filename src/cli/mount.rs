@@ -180,6 +180,7 @@ pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 }
 
 async fn plan(args: &Args, source: &SourceArg, dir: PathBuf) -> Result<Plan, Failure> {
+    source::check_namespaces(source, &args.source)?;
     let mut request = mount::Request {
         target: dir,
         source: String::new(),

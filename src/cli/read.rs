@@ -8,6 +8,7 @@ use super::source_arg::SourceArg;
 use crate::exit::{Code, Failure};
 use crate::object::{Kind, Namespace, Object, ObjectId};
 use crate::source::Scope;
+use crate::store::Access;
 
 /// Print the value of a key: its bytes and nothing else.
 #[derive(clap::Args, Debug)]
@@ -60,7 +61,7 @@ pub fn cat(args: &CatArgs) -> Result<u8, Failure> {
     let SourceArg::Object { key, .. } = &source else {
         return Err(Failure::new(Code::Usage, "cat needs an object: secretfs cat KIND/NAME/KEY"));
     };
-    let object = with_source(&args.source, async |opened| object(&opened, &source).await)?;
+    let object = with_source(&args.source, async |opened| object(&opened, &source, &args.source).await)?;
     let value = match key {
         Some(key) => object.data.get(key),
         None if object.data.len() == 1 => object.data.values().next(),
@@ -79,7 +80,7 @@ pub fn ls(args: &LsArgs) -> Result<u8, Failure> {
     let source = parse(args.operand.as_deref())?;
     let lines = with_source(&args.source, async |opened| {
         if let SourceArg::Object { key, .. } = &source {
-            let object = object(&opened, &source).await?;
+            let object = object(&opened, &source, &args.source).await?;
             let keys: Vec<String> = object.data.keys().map(|key| key.to_string()).collect();
             return match key {
                 Some(wanted) if !object.data.contains_key(wanted) => Err(no_key(&object, &source)),
@@ -107,7 +108,7 @@ pub fn tree(args: &TreeArgs) -> Result<u8, Failure> {
     let source = parse(args.operand.as_deref())?;
     let lines = with_source(&args.source, async |opened| {
         if let SourceArg::Object { key, .. } = &source {
-            let object = object(&opened, &source).await?;
+            let object = object(&opened, &source, &args.source).await?;
             if key.as_ref().is_some_and(|key| !object.data.contains_key(key)) {
                 return Err(no_key(&object, &source));
             }
@@ -167,7 +168,8 @@ fn with_source<T>(args: &SourceArgs, work: impl AsyncFnOnce(Opened) -> Result<T,
     runtime()?.block_on(async { work(source::open(args).await?).await })
 }
 
-async fn object(opened: &Opened, source: &SourceArg) -> Result<std::sync::Arc<Object>, Failure> {
+async fn object(opened: &Opened, source: &SourceArg, args: &SourceArgs) -> Result<std::sync::Arc<Object>, Failure> {
+    source::check_namespaces(source, args)?;
     let id = source.object_id(&opened.namespace).ok_or_else(|| Failure::new(Code::Usage, "not an object"))?;
     Ok(opened.source.follow(id).await?)
 }
@@ -186,6 +188,14 @@ async fn names(
     let scope = Scope { namespace: namespace.clone(), kinds: kinds.clone(), selector: args.selector.clone() };
     opened.source.list(scope).await?;
     let namespaces = namespace.map_or_else(|| opened.store.namespaces(), |namespace| vec![namespace]);
+    for (namespace, kind) in namespaces.iter().flat_map(|namespace| kinds.iter().map(move |kind| (namespace, *kind))) {
+        if opened.store.access(namespace, kind) == Access::Unread {
+            opened.source.look(namespace.clone(), kind).await?;
+        }
+        if opened.store.access(namespace, kind) == Access::ByName {
+            tracing::warn!("{namespace}: its {} may not be listed: they can be reached by name", kind.plural());
+        }
+    }
     let ids_in = |namespace: &Namespace| {
         let of_kind = |kind: Kind| opened.store.names(kind, namespace).into_iter().map(move |name| (kind, name));
         let all = kinds.iter().flat_map(|kind| of_kind(*kind));

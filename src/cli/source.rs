@@ -29,7 +29,7 @@ pub async fn open(args: &SourceArgs) -> Result<Opened, Failure> {
             context: args.context.clone(),
             cluster: args.cluster.clone(),
             user: args.user.clone(),
-            namespace: args.namespace.clone(),
+            namespaces: args.namespaces.clone(),
             impersonate: args.impersonate.clone(),
             impersonate_groups: args.impersonate_groups.clone(),
             impersonate_uid: args.impersonate_uid.clone(),
@@ -42,7 +42,7 @@ pub async fn open(args: &SourceArgs) -> Result<Opened, Failure> {
         let namespace = cluster.default_namespace().clone();
         return Ok(Opened { source: Arc::new(cluster), store, namespace });
     }
-    let namespace = match &args.namespace {
+    let namespace = match args.namespaces.first() {
         Some(namespace) => namespace.clone(),
         None => Namespace::new("default").map_err(|error| Failure::new(Code::Usage, error.to_string()))?,
     };
@@ -61,6 +61,16 @@ fn input(path: &Path) -> Result<Input, Failure> {
     let unusable = |error: String| Failure::new(Code::Input, error);
     let path = std::path::absolute(path).map_err(|error| unusable(format!("-f {}: {error}", path.display())))?;
     Input::parse(path.as_os_str()).map_err(|error| unusable(error.to_string()))
+}
+
+/// An object is in one namespace: several only make sense for a whole cluster.
+pub fn check_namespaces(source: &SourceArg, args: &SourceArgs) -> Result<(), Failure> {
+    match source {
+        SourceArg::Object { namespace: None, .. } if args.namespaces.len() > 1 => {
+            Err(Failure::new(Code::Usage, "an object is in one namespace: give -n once, or write NAMESPACE/KIND/NAME"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The shape of the view that SOURCE asks for.

@@ -33,7 +33,7 @@ pub struct Policy {
 
 /// How long the kernel may keep names and attributes: far below what it clamps, far above what anybody waits for.
 const LONG: Duration = Duration::from_secs(365 * 24 * 3600);
-/// The same where no publisher keeps the kernel right.
+/// The same where no publisher keeps the kernel right, and for names that are not there and could not be announced.
 const SHORT: Duration = Duration::from_secs(1);
 
 /// State that the adapter's threads and the session share.
@@ -133,6 +133,8 @@ impl Shared {
                 let (shared, name) = (self.clone(), name.to_owned());
                 self.tree.wait(demand, move |outcome| match outcome {
                     Ok(()) => shared.lookup(parent, &name, reply),
+                    // Only just now: nothing will announce it if it comes into being.
+                    Err(Error::NotFound) => reply.entry(&SHORT, &absent(), GENERATION),
                     Err(error) => reply.error(errno(error)),
                 });
             }

@@ -12,9 +12,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use k8s_openapi::jiff::Timestamp;
 use serde::Deserialize;
-use zeroize::Zeroizing;
 
 use super::{Key, Kind, MAX_DATA_BYTES, Meta, Name, Namespace, Object, ObjectId, Value};
+use crate::memory::Wiped;
 use text::{Entries, Text};
 
 mod text;
@@ -315,14 +315,13 @@ impl Data {
     }
 }
 
-/// Decodes canonical base64 (what Go's encoding/json writes) into memory of exactly the right size, so that no longer
-/// buffer is shrunk and left behind.
+/// Decodes canonical base64 (what Go's encoding/json writes) straight into memory of exactly the right size.
 fn base64_value(text: &str) -> Option<Value> {
     let padding = text.bytes().rev().take_while(|byte| *byte == b'=').count();
     let length = (text.len() / 4 * 3).checked_sub(padding)?;
-    let mut bytes = Zeroizing::new(vec![0; length]);
+    let mut bytes = Wiped::zeroed(length);
     let written = STANDARD.decode_slice(text, &mut bytes).ok()?;
-    (written == length).then(|| Value::new(std::mem::take(&mut *bytes)))
+    (written == length).then(|| Value::from(bytes))
 }
 
 #[cfg(test)]

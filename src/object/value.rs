@@ -67,4 +67,15 @@ mod tests {
     fn debug_shows_the_length_only() {
         assert_eq!(format!("{:?}", Value::copy_of(b"planted")), "Value(7 bytes)");
     }
+
+    #[test]
+    fn a_panic_tells_no_value_and_wipes_what_it_passes() {
+        let text = String::from("planted");
+        let outcome = std::panic::catch_unwind(|| {
+            let (value, other) = (Value::copy_of(text.as_bytes()), Value::copy_of(b"planted, but another"));
+            assert_eq!(value, other);
+        });
+        let message = outcome.unwrap_err().downcast::<String>().expect("a message");
+        assert!(message.contains("Value(7 bytes)") && !message.contains("planted"), "{message}");
+    }
 }

@@ -37,14 +37,25 @@ pub struct Report {
 /// kept current in the store the source was made with.
 pub trait Source: Send + Sync + 'static {
     /// Keeps the names of all objects in `scope` current: namespaces by [`Store::set_namespaces`] (cluster scope only),
-    /// objects by [`Store::set_names`] and single changes. Resolves when the first complete listing is in the store.
+    /// objects by [`Store::set_names`] and single changes. Resolves when the first complete listing is in the store, or, in
+    /// cluster scope, when it is settled which names cannot be had at once: see [`Store::access`].
     fn list(&self, scope: Scope) -> BoxFuture<'_, Result<(), Refusal>>;
 
+    /// Finds out about the names of one kind in one namespace, whose [`Access`](crate::store::Access) is not `Listed`, and
+    /// keeps them current from then on. Resolves when the store has them, or knows that they may not be listed.
+    fn look(&self, _namespace: Namespace, _kind: Kind) -> BoxFuture<'_, Result<(), Refusal>> {
+        Box::pin(async { Ok(()) })
+    }
+
     /// Fetches the object with its values and keeps it current. Resolves when the store knows it, or knows that it is
-    /// not there ([`Refusal::NotFound`]); it goes on following in either case, so that an object made later appears.
+    /// not there ([`Refusal::NotFound`]); it goes on following in either case, so that an object made later appears, unless
+    /// the object is one of those that can only be asked for by name ([`Access::ByName`](crate::store::Access)).
     /// Concurrent calls for one object cost one request. Calling it again for an object that is already followed and
     /// known costs none.
     fn follow(&self, id: ObjectId) -> BoxFuture<'_, Result<Arc<Object>, Refusal>>;
+
+    /// Nobody uses the object any more: it need not be kept current, unless it is named again.
+    fn forget(&self, _id: &ObjectId) {}
 
     /// What `df` and `status` show: the cluster's context or the manifests' paths; never a credential.
     fn describe(&self) -> String;

@@ -4,7 +4,7 @@
 //! something changed, in the order of the first change, and the reader then looks at the newest state. However fast a
 //! source is, the queue is never longer than the number of things known, and the last state always arrives.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::Notify;
@@ -61,11 +61,25 @@ impl Known {
     }
 }
 
+/// Whether the names of one kind in one namespace are all known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Access {
+    /// Those in the store are all there are.
+    #[default]
+    Listed,
+    /// Nobody has asked the source to look yet.
+    Unread,
+    /// They may not be listed. Each can be asked for.
+    ByName,
+}
+
 /// Something whose state differs from what the reader saw last.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Change {
     Namespace(Namespace),
     Object(ObjectId),
+    /// The [`Access`] to one kind in one namespace.
+    Access(Namespace, Kind),
 }
 
 /// How much a store knows.
@@ -84,6 +98,11 @@ struct Inner {
     namespaces: BTreeSet<Namespace>,
     /// By directory of a view: one map for each namespace and kind that has objects.
     objects: BTreeMap<(Namespace, Kind), BTreeMap<Name, Known>>,
+    /// The access to one kind in all namespaces but those in `exceptions`.
+    access: HashMap<Kind, Access>,
+    exceptions: BTreeMap<(Namespace, Kind), Access>,
+    /// Objects whose values were taken away from the reader's eyes although they may be there.
+    withdrawn: HashSet<ObjectId>,
     queue: VecDeque<Change>,
     queued: HashSet<Change>,
 }
@@ -101,11 +120,15 @@ impl Inner {
 
     fn insert(&mut self, known: Known) {
         let id = known.meta().id.clone();
+        self.withdrawn.remove(&id);
         self.objects.entry((id.namespace.clone(), id.kind)).or_default().insert(id.name.clone(), known);
         self.mark(Change::Object(id));
     }
 
     fn remove(&mut self, id: &ObjectId) {
+        if self.withdrawn.remove(id) {
+            self.mark(Change::Object(id.clone()));
+        }
         let place = (id.namespace.clone(), id.kind);
         let Some(names) = self.objects.get_mut(&place) else { return };
         let removed = names.remove(&id.name).is_some();
@@ -115,6 +138,11 @@ impl Inner {
         if removed {
             self.mark(Change::Object(id.clone()));
         }
+    }
+
+    fn access(&self, namespace: &Namespace, kind: Kind) -> Access {
+        let exception = self.exceptions.get(&(namespace.clone(), kind));
+        exception.or_else(|| self.access.get(&kind)).copied().unwrap_or_default()
     }
 
     /// The ids of all objects in the directories that `wanted` picks.
@@ -210,6 +238,74 @@ impl Store {
         object
     }
 
+    /// The user's rights no longer cover the object: its values go, and so does its name, which may not be known either.
+    pub fn withdraw(&self, id: &ObjectId) {
+        self.update(|inner| {
+            if inner.get(id).is_some() {
+                inner.remove(id);
+                inner.withdrawn.insert(id.clone());
+            }
+        });
+    }
+
+    /// The user's rights no longer cover the object's values: they go, its name stays.
+    pub fn withdraw_values(&self, id: &ObjectId) {
+        self.update(|inner| {
+            if let Some(Known::Loaded(object)) = inner.get(id).cloned() {
+                inner.insert(Known::Named(object.meta.clone()));
+                inner.withdrawn.insert(id.clone());
+            }
+        });
+    }
+
+    /// Whether the object was taken away by [`Store::withdraw`] or [`Store::withdraw_values`], and has not come back.
+    pub fn is_withdrawn(&self, id: &ObjectId) -> bool {
+        self.lock().withdrawn.contains(id)
+    }
+
+    /// Sets the access to one kind, in one namespace or in all.
+    pub fn set_access(&self, kind: Kind, namespace: Option<&Namespace>, access: Access) {
+        self.update(|inner| match namespace {
+            Some(namespace) => {
+                if inner.access(namespace, kind) != access {
+                    inner.exceptions.insert((namespace.clone(), kind), access);
+                    inner.mark(Change::Access(namespace.clone(), kind));
+                }
+            }
+            None => {
+                let mut places: BTreeSet<Namespace> = inner.namespaces.clone();
+                let with_objects = inner.objects.keys().filter(|(_, of)| *of == kind);
+                places.extend(with_objects.map(|(namespace, _)| namespace.clone()));
+                places.retain(|namespace| inner.access(namespace, kind) != access);
+                inner.exceptions.retain(|(_, of), _| *of != kind);
+                inner.access.insert(kind, access);
+                places.into_iter().for_each(|namespace| inner.mark(Change::Access(namespace, kind)));
+            }
+        });
+    }
+
+    /// Whether the names of one kind in one namespace are all known.
+    pub fn access(&self, namespace: &Namespace, kind: Kind) -> Access {
+        self.lock().access(namespace, kind)
+    }
+
+    /// Has the reader look at the object once more.
+    pub fn look_again(&self, id: ObjectId) {
+        self.update(|inner| inner.mark(Change::Object(id)));
+    }
+
+    /// The objects of one kind that are known, in one namespace or in all.
+    pub fn objects(&self, kind: Kind, namespace: Option<&Namespace>) -> Vec<Known> {
+        let inner = self.lock();
+        let places = inner.objects.iter().filter(|((ns, of), _)| *of == kind && namespace.is_none_or(|one| one == ns));
+        places.flat_map(|(_, names)| names.values().cloned()).collect()
+    }
+
+    /// The namespaces in which any object is known.
+    pub fn namespaces_with_objects(&self) -> BTreeSet<Namespace> {
+        self.lock().objects.keys().map(|(namespace, _)| namespace.clone()).collect()
+    }
+
     /// Forgets an object that its source is sure is gone.
     pub fn remove(&self, id: &ObjectId) {
         self.update(|inner| inner.remove(id));
@@ -279,6 +375,7 @@ fn put_name(inner: &mut Inner, meta: Meta) {
 
 fn drop_namespace(inner: &mut Inner, namespace: &Namespace) {
     inner.ids(|ns, _| ns == namespace).iter().for_each(|id| inner.remove(id));
+    inner.exceptions.retain(|(of, _), _| of != namespace);
     if inner.namespaces.remove(namespace) {
         inner.mark(Change::Namespace(namespace.clone()));
     }

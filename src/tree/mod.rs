@@ -82,6 +82,28 @@ pub struct Demand {
     pub name: Option<Arc<str>>,
 }
 
+/// What the tree tells its owner.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// Somebody waits for this; it must sooner or later be answered with [`Tree::fill`], [`Tree::grant`],
+    /// [`Tree::set_names`] or [`Tree::refuse`].
+    Demand(Demand),
+    /// The kernel has let go of this directory, which was asked for by its name: see [`Tree::drop_unused`].
+    Unused(Ino),
+}
+
+/// What is known of the names in a directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Names {
+    Known,
+    /// The first who looks has to wait until they are listed.
+    Unread,
+    /// They may not be listed; each can be asked for.
+    ByName,
+    /// There were some, and they were withdrawn.
+    Denied,
+}
+
 /// Why there is no answer (yet).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Miss {
@@ -115,7 +137,7 @@ pub enum Outcome {
 }
 
 type Waiter = Box<dyn FnOnce(Result<(), Error>) + Send>;
-type OnDemand = Box<dyn Fn(Demand) + Send + Sync>;
+type OnCall = Box<dyn Fn(Call) + Send + Sync>;
 
 struct State {
     table: Table,
@@ -130,17 +152,15 @@ struct State {
 /// See the module's documentation.
 pub struct Tree {
     state: Mutex<State>,
-    on_demand: OnDemand,
+    on_call: OnCall,
 }
 
 impl Tree {
-    /// A tree with only a root. `on_demand` is called, without any lock held, when somebody first asks for content
-    /// that is not there; whoever gets the call must sooner or later answer with [`Tree::fill`], [`Tree::grant`] or
-    /// [`Tree::refuse`], and must not block.
-    pub fn new(root: NewNode, on_demand: impl Fn(Demand) + Send + Sync + 'static) -> Self {
+    /// A tree with only a root. `on_call` is called without any lock held, and must not block.
+    pub fn new(root: NewNode, on_call: impl Fn(Call) + Send + Sync + 'static) -> Self {
         let state =
             State { table: Table::new(root), staged: HashMap::new(), waiters: HashMap::new(), published: false };
-        Tree { state: Mutex::new(state), on_demand: Box::new(on_demand) }
+        Tree { state: Mutex::new(state), on_call: Box::new(on_call) }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -163,7 +183,8 @@ impl Tree {
             }
             None => match dir.fill {
                 Fill::Ready => Ok(None),
-                Fill::Unloaded { .. } => Err(Miss::Pending(Demand { dir: parent, name: None })),
+                Fill::Unloaded { .. } | Fill::Unread => Err(Miss::Pending(Demand { dir: parent, name: None })),
+                Fill::Denied { errno } => Err(Error::Unavailable(errno).into()),
                 Fill::ByName { .. } => Err(Miss::Pending(Demand { dir: parent, name: Some(name.into()) })),
             },
         }
@@ -171,7 +192,14 @@ impl Tree {
 
     /// The kernel lets go of `count` lookups.
     pub fn forget(&self, ino: Ino, count: u64) {
-        self.lock().table.forget(ino, count);
+        let unused = {
+            let mut state = self.lock();
+            state.table.forget(ino, count);
+            state.table.is_unused(ino)
+        };
+        if unused {
+            (self.on_call)(Call::Unused(ino));
+        }
     }
 
     pub fn getattr(&self, ino: Ino) -> Result<Stat, Error> {
@@ -200,8 +228,8 @@ impl Tree {
         let table = &mut state.table;
         match table.dir(ino)?.fill {
             Fill::Ready => {}
-            Fill::Unloaded { .. } => return Err(Miss::Pending(Demand { dir: ino, name: None })),
-            Fill::ByName { errno } => return Err(Error::Unavailable(errno).into()),
+            Fill::Unloaded { .. } | Fill::Unread => return Err(Miss::Pending(Demand { dir: ino, name: None })),
+            Fill::ByName { errno } | Fill::Denied { errno } => return Err(Error::Unavailable(errno).into()),
         }
         let taken = table.list(ino, cookie, &mut sink)?;
         if count {
@@ -223,7 +251,7 @@ impl Tree {
             waiters.len() == 1
         };
         if first {
-            (self.on_demand)(demand);
+            (self.on_call)(Call::Demand(demand));
         }
     }
 
@@ -330,6 +358,64 @@ impl Tree {
         };
         waiters.into_iter().for_each(|waiter| waiter(Ok(())));
         Ok(())
+    }
+
+    /// Adds a name that was asked for to a directory whose names cannot be listed, and answers all who wait for it. It is
+    /// not a change, only now known.
+    pub fn grant(&self, demand: &Demand, node: NewNode) -> Result<(), Error> {
+        let Some(name) = demand.name.clone() else { return Err(Error::NotFound) };
+        let (granted, waiters) = {
+            let mut state = self.lock();
+            let granted = state.table.grant(demand.dir, name, node);
+            (granted, state.waiters.remove(demand).unwrap_or_default())
+        };
+        waiters.into_iter().for_each(|waiter| waiter(Ok(())));
+        granted
+    }
+
+    /// What is known of the names in a directory.
+    pub fn names(&self, dir: Ino) -> Option<Names> {
+        match self.lock().table.dir(dir).ok()?.fill {
+            Fill::Ready | Fill::Unloaded { .. } => Some(Names::Known),
+            Fill::Unread => Some(Names::Unread),
+            Fill::ByName { .. } => Some(Names::ByName),
+            Fill::Denied { .. } => Some(Names::Denied),
+        }
+    }
+
+    /// Changes what is known of the names in a directory; those that are there stay. All who wait are sent back to ask
+    /// again. The kernel may hold a listing: the directory's attributes have changed.
+    pub fn set_names(&self, dir: Ino, names: Names) -> Result<(), Error> {
+        self.set_fill(
+            dir,
+            match names {
+                Names::Known => Fill::Ready,
+                Names::Unread => Fill::Unread,
+                Names::ByName => Fill::ByName { errno: libc::EACCES },
+                Names::Denied => Fill::Denied { errno: libc::EACCES },
+            },
+        )
+    }
+
+    /// The directory, which has been emptied, is filled again when somebody looks into it.
+    pub fn unload(&self, dir: Ino, subdirs: u32) -> Result<(), Error> {
+        self.set_fill(dir, Fill::Unloaded { subdirs })
+    }
+
+    fn set_fill(&self, dir: Ino, fill: Fill) -> Result<(), Error> {
+        let waiters = {
+            let mut state = self.lock();
+            state.table.set_fill(dir, fill)?;
+            state.take_waiters(dir)
+        };
+        waiters.into_iter().for_each(|waiter| waiter(Ok(())));
+        Ok(())
+    }
+
+    /// Removes a directory that was asked for by its name, if the kernel has let go of it and it still has that right to
+    /// be forgotten. Says whether it did.
+    pub fn drop_unused(&self, dir: Ino) -> bool {
+        self.lock().table.drop_unused(dir)
     }
 
     /// Answers all who wait for content of `dir` that it cannot be had now; the next one asks again.

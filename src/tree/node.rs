@@ -63,9 +63,14 @@ pub(super) enum Fill {
     Unloaded {
         subdirs: u32,
     },
+    /// Nobody has listed the names yet.
+    Unread,
     /// Names can be asked for one by one, and listing them fails with this errno.
-    #[allow(dead_code, reason = "for views of clusters whose names may not be listed")]
     ByName {
+        errno: i32,
+    },
+    /// The content was withdrawn: listing it and names that are not there fail with this errno.
+    Denied {
         errno: i32,
     },
 }
@@ -122,7 +127,7 @@ impl Dir {
     /// As tmpfs counts: 20 bytes a name, `.` and `..` included. Not known means 0, never a guess.
     pub(super) fn size(&self) -> u64 {
         match self.fill {
-            Fill::Unloaded { .. } => 0,
+            Fill::Unloaded { .. } | Fill::Unread | Fill::ByName { .. } => 0,
             _ => 20 * (self.by_name.len() as u64 + 2),
         }
     }
@@ -130,6 +135,8 @@ impl Dir {
     pub(super) fn nlink(&self) -> u32 {
         match self.fill {
             Fill::Unloaded { subdirs } => 2 + subdirs,
+            // What file systems show that do not count: programs then look at every name.
+            Fill::Unread | Fill::ByName { .. } => 1,
             _ => 2 + self.subdirs,
         }
     }

@@ -97,8 +97,8 @@ impl Table {
     pub(super) fn is_open(&self, demand: &Demand) -> bool {
         let Ok(dir) = self.dir(demand.dir) else { return false };
         match (dir.fill, &demand.name) {
-            (Fill::Ready, _) => false,
-            (Fill::Unloaded { .. }, _) | (Fill::ByName { .. }, None) => true,
+            (Fill::Ready | Fill::Denied { .. }, _) | (Fill::ByName { .. }, None) => false,
+            (Fill::Unloaded { .. } | Fill::Unread, _) => true,
             (Fill::ByName { .. }, Some(name)) => dir.child(name).is_none(),
         }
     }
@@ -170,6 +170,7 @@ impl Table {
         let (body, children) = match new.body {
             NewBody::Dir(children) => (Body::Dir(Dir::new(Fill::Ready)), children),
             NewBody::Unloaded { subdirs } => (Body::Dir(Dir::new(Fill::Unloaded { subdirs })), Vec::new()),
+            NewBody::Unread => (Body::Dir(Dir::new(Fill::Unread)), Vec::new()),
             NewBody::File(value) => (Body::File(value), Vec::new()),
             NewBody::Link(target) => (Body::Link(target), Vec::new()),
         };
@@ -293,9 +294,41 @@ impl Table {
         }
     }
 
+    /// Adds one name to a directory whose names are asked for one by one; its times stay.
+    pub(super) fn grant(&mut self, dir: Ino, name: Arc<str>, node: NewNode) -> Result<(), Error> {
+        let time = self.node(dir)?.mtime;
+        self.add_at(dir, name, node, time).map(|_| ())
+    }
+
+    /// Changes what is known of a directory's names.
+    pub(super) fn set_fill(&mut self, dir: Ino, fill: Fill) -> Result<(), Error> {
+        let now = self.now();
+        self.dir_mut(dir)?.fill = fill;
+        self.changed(dir, now);
+        Ok(())
+    }
+
+    /// Whether it is a directory that was asked for by its name and that the kernel does not hold.
+    pub(super) fn is_unused(&self, ino: Ino) -> bool {
+        let Ok(node) = self.node(ino) else { return false };
+        let is_dir = matches!(node.body, Body::Dir(_));
+        let by_name = self.dir(node.parent).is_ok_and(|parent| matches!(parent.fill, Fill::ByName { .. }));
+        is_dir && by_name && node.linked && node.lookups == 0
+    }
+
+    /// Removes a directory that is not used: see [`Table::is_unused`].
+    pub(super) fn drop_unused(&mut self, ino: Ino) -> bool {
+        if !self.is_unused(ino) {
+            return false;
+        }
+        let Ok(node) = self.node(ino) else { return false };
+        let (parent, name) = (node.parent, node.name.clone());
+        self.remove_all(parent, &name).is_ok()
+    }
+
     /// Fills an unloaded directory; its times stay, and are those of all that is put in.
     pub(super) fn load(&mut self, ino: Ino, steps: Vec<Step>) -> Result<(), Error> {
-        if !matches!(self.dir(ino)?.fill, Fill::Unloaded { .. }) {
+        if !matches!(self.dir(ino)?.fill, Fill::Unloaded { .. } | Fill::Unread | Fill::ByName { .. }) {
             return Ok(());
         }
         let node = self.node(ino)?;
@@ -303,7 +336,10 @@ impl Table {
         for step in steps {
             match step {
                 Step::Mkdir { name, node } | Step::Mkfile { name, node } | Step::Symlink { name, node } => {
-                    self.add_at(ino, name, node, mtime)?;
+                    // One that was asked for by its name is there already.
+                    if self.dir(ino)?.child(&name).is_none() {
+                        self.add_at(ino, name, node, mtime)?;
+                    }
                 }
                 Step::Rename { from, to } => {
                     let dir = self.dir_mut(ino)?;
@@ -324,7 +360,7 @@ impl Table {
 
 impl NewNode {
     pub(super) fn is_dir(&self) -> bool {
-        matches!(self.body, NewBody::Dir(_) | NewBody::Unloaded { .. })
+        matches!(self.body, NewBody::Dir(_) | NewBody::Unloaded { .. } | NewBody::Unread)
     }
 
     pub(super) fn is_file(&self) -> bool {

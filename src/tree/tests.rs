@@ -29,7 +29,13 @@ fn unloaded() -> NewNode {
 
 fn tree(children: Vec<(&str, NewNode)>) -> (Tree, mpsc::Receiver<Demand>) {
     let (send, receive) = mpsc::channel();
-    (Tree::new(dir(children), move |demand| send.send(demand).unwrap()), receive)
+    (
+        Tree::new(dir(children), move |call| match call {
+            Call::Demand(demand) => send.send(demand).unwrap(),
+            Call::Unused(_) => {}
+        }),
+        receive,
+    )
 }
 
 fn lookup(tree: &Tree, parent: Ino, name: &str) -> Option<Stat> {
@@ -201,6 +207,57 @@ fn a_refused_demand_is_asked_again_by_the_next_who_comes() {
         tree.refuse(&demand, Error::Unavailable(libc::ETIMEDOUT));
         assert_eq!(answers.try_recv(), Ok(Err(Error::Unavailable(libc::ETIMEDOUT))));
     }
+}
+
+#[test]
+fn names_are_listed_when_somebody_looks_or_else_asked_for_one_by_one() {
+    let (tree, demands) = tree(vec![("ns", NewNode { attr: attr(0o700), body: NewBody::Unread })]);
+    let ns = lookup(&tree, Ino::ROOT, "ns").unwrap().ino;
+    let miss = |name: &str| tree.lookup(ns, OsStr::new(name)).unwrap_err();
+    let all = Demand { dir: ns, name: None };
+    assert_eq!(miss("a"), Miss::Pending(all.clone()));
+    let (told, heard) = mpsc::channel();
+    let hear = told.clone();
+    tree.wait(all.clone(), move |outcome| hear.send(outcome).unwrap());
+    assert_eq!(demands.try_recv(), Ok(all.clone()));
+
+    // They may not be listed: whoever waits asks again, for a name.
+    tree.set_names(ns, Names::ByName).unwrap();
+    assert_eq!(heard.try_recv(), Ok(Ok(())));
+    let by_name = Demand { dir: ns, name: Some("a".into()) };
+    assert_eq!(miss("a"), Miss::Pending(by_name.clone()));
+    let refused = Miss::Error(Error::Unavailable(libc::EACCES));
+    assert_eq!(tree.readdir(ns, 0, false, |_| true), Err(refused.clone()));
+    tree.wait(by_name.clone(), move |outcome| told.send(outcome).unwrap());
+    tree.grant(&by_name, unloaded()).unwrap();
+    assert_eq!(heard.try_recv(), Ok(Ok(())));
+    let granted = lookup(&tree, ns, "a").unwrap().ino;
+
+    // Once they may be listed, what was granted is among them, as it was.
+    tree.fill(ns, vec![mkdir("a", unloaded()), mkdir("b", unloaded())]).unwrap();
+    assert_eq!(names(&tree, ns), [".", "..", "a", "b"]);
+    assert_eq!(lookup(&tree, ns, "a").unwrap().ino, granted);
+    assert_eq!(lookup(&tree, ns, "c"), None);
+
+    // Withdrawn.
+    tree.set_names(ns, Names::Denied).unwrap();
+    assert_eq!((tree.readdir(ns, 0, false, |_| true), miss("c")), (Err(refused.clone()), refused));
+}
+
+#[test]
+fn what_was_asked_for_by_its_name_goes_when_the_kernel_lets_go() {
+    let (tree, _demands) = tree(vec![("ns", NewNode { attr: attr(0o700), body: NewBody::Unread })]);
+    let ns = lookup(&tree, Ino::ROOT, "ns").unwrap().ino;
+    tree.set_names(ns, Names::ByName).unwrap();
+    tree.grant(&Demand { dir: ns, name: Some("a".into()) }, dir(vec![("k", file("1"))])).unwrap();
+    let granted = lookup(&tree, ns, "a").unwrap().ino;
+    assert!(!tree.drop_unused(granted));
+    tree.forget(granted, 1);
+    assert!(tree.drop_unused(granted));
+    assert_eq!((tree.child(ns, "a"), tree.getattr(granted)), (None, Err(Error::Stale)));
+    // Of what is listed nothing goes.
+    tree.set_names(ns, Names::Known).unwrap();
+    assert!(!tree.drop_unused(ns));
 }
 
 #[test]

@@ -6,6 +6,7 @@
 //! update may have to wait for exactly that answer.
 
 mod generation;
+mod names;
 mod shape;
 
 pub use shape::Shape;
@@ -21,9 +22,9 @@ use crate::fuse::Notices;
 use crate::object::{Kind, Namespace, Object, ObjectId};
 use crate::publisher::Publisher;
 use crate::source::{Scope, Source};
-use crate::store::{Change, Known, Refusal, Store};
-use crate::tree::{Demand, Error, Ino, Outcome, Tree};
-use crate::volume::{Layout, NewNode, Ownership, Payload, Step, Volume, of_object};
+use crate::store::{Access, Change, Known, Refusal, Store};
+use crate::tree::{Call, Demand, Error, Ino, Names, Outcome, Tree};
+use crate::volume::{Layout, NewBody, NewNode, Ownership, Payload, Step, Volume, of_object};
 use generation::generation_name;
 
 /// How a view shows what it shows.
@@ -50,7 +51,7 @@ pub struct View {
     store: Arc<Store>,
     source: Arc<dyn Source>,
     tree: Arc<Tree>,
-    demands: Mutex<Option<mpsc::UnboundedReceiver<Demand>>>,
+    calls: Mutex<Option<mpsc::UnboundedReceiver<Call>>>,
     /// The volumes whose content is shown. Directories of other objects are there too, unloaded.
     volumes: Mutex<HashMap<ObjectId, Volume>>,
     live: Mutex<Option<Live>>,
@@ -60,16 +61,16 @@ impl View {
     /// A view with its root directory and nothing in it yet: see [`View::load`].
     pub fn new(shape: Shape, options: Options, store: Arc<Store>, source: Arc<dyn Source>) -> Arc<Self> {
         // At most one message for each thing that somebody waits for: the tree asks once.
-        let (send, demands) = mpsc::unbounded_channel();
+        let (send, calls) = mpsc::unbounded_channel();
         let root = match &shape {
             Shape::Object(id) => {
                 NewNode::dir(Volume::new(id.kind, options.layout, options.ownership).root_attr(), Vec::new())
             }
             Shape::Names { namespace: None, .. } => names_dir(&options, Vec::new()),
-            Shape::Names { namespace: Some(_), .. } => namespace_dir(&shape, &options),
+            Shape::Names { namespace: Some(_), .. } => namespace_dir(&shape, &options, |_| Access::Listed),
         };
-        let tree = Tree::new(root, move |demand| {
-            let _ = send.send(demand);
+        let tree = Tree::new(root, move |call| {
+            let _ = send.send(call);
         });
         Arc::new(View {
             shape,
@@ -77,7 +78,7 @@ impl View {
             store,
             source,
             tree: Arc::new(tree),
-            demands: Mutex::new(Some(demands)),
+            calls: Mutex::new(Some(calls)),
             volumes: Mutex::default(),
             live: Mutex::default(),
         })
@@ -136,14 +137,19 @@ impl View {
         self.live.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// Follows the store and meets demands until the future is dropped.
+    /// Follows the store and answers the tree until the future is dropped.
     pub async fn run(self: Arc<Self>) {
-        let demands = self.demands.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
-        let Some(mut demands) = demands else { return };
+        let calls = self.calls.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
+        let Some(mut calls) = calls else { return };
         let meet = async {
-            while let Some(demand) = demands.recv().await {
-                let view = self.clone();
-                tokio::spawn(async move { view.meet(demand).await });
+            while let Some(call) = calls.recv().await {
+                match call {
+                    Call::Demand(demand) => {
+                        let view = self.clone();
+                        tokio::spawn(async move { view.meet(demand).await });
+                    }
+                    Call::Unused(dir) => self.let_go(dir),
+                }
             }
         };
         let follow = async {
@@ -157,18 +163,36 @@ impl View {
 
     /// Fetches what somebody waits for.
     async fn meet(&self, demand: Demand) {
-        let Some(id) = self.tree.path(demand.dir).ok().and_then(|path| self.shape.object_at(&path)) else {
-            return self.tree.refuse(&demand, Error::NotFound);
+        let found = match (self.tree.path(demand.dir), &demand.name) {
+            (Err(_), _) => Err(Error::NotFound),
+            (Ok(path), Some(name)) => self.meet_name(&demand, &path, name).await,
+            (Ok(path), None) => match (self.shape.place_at(&path), self.shape.object_at(&path)) {
+                (Some((namespace, kind)), _) => self.meet_names(namespace, kind).await,
+                (None, Some(id)) => self.ask(&id).await.map(|object| self.fill(&id, &object)),
+                (None, None) => Err(Error::NotFound),
+            },
         };
-        match tokio::time::timeout(self.options.patience, self.source.follow(id.clone())).await {
-            Ok(Ok(object)) => self.fill(&id, &object),
+        // Whatever has come to nothing, nobody is left waiting.
+        self.tree.refuse(&demand, found.err().unwrap_or(Error::NotFound));
+    }
+
+    /// Asks the source for an object.
+    async fn ask(&self, id: &ObjectId) -> Result<Arc<Object>, Error> {
+        self.in_time(self.source.follow(id.clone()), &id.to_string()).await
+    }
+
+    /// Waits for the source, but not for ever.
+    async fn in_time<T>(&self, asked: impl Future<Output = Result<T, Refusal>>, what: &str) -> Result<T, Error> {
+        match tokio::time::timeout(self.options.patience, asked).await {
+            Ok(Ok(found)) => Ok(found),
+            Ok(Err(Refusal::NotFound { .. })) => Err(Error::NotFound),
             Ok(Err(refusal)) => {
-                tracing::warn!(object = %id, "cannot be read now: {refusal}");
-                self.tree.refuse(&demand, Error::Unavailable(refusal.errno()));
+                tracing::warn!(what, "cannot be read now: {refusal}");
+                Err(Error::Unavailable(refusal.errno()))
             }
             Err(_) => {
-                tracing::warn!(object = %id, "cannot be read now: no answer from the source in time");
-                self.tree.refuse(&demand, Error::Unavailable(libc::ETIMEDOUT));
+                tracing::warn!(what, "cannot be read now: no answer from the source in time");
+                Err(Error::Unavailable(libc::ETIMEDOUT))
             }
         }
     }
@@ -206,21 +230,28 @@ impl View {
             (Change::Object(id), Shape::Object(wanted)) if *wanted == id => self.take_root(&id).await,
             (Change::Object(_), Shape::Object(_)) => {}
             (Change::Object(id), Shape::Names { .. }) => self.take_object(&id).await,
+            (Change::Access(..), Shape::Object(_)) => {}
+            (Change::Access(namespace, kind), Shape::Names { .. }) => self.take_access(&namespace, kind),
         }
     }
 
     async fn take_namespace(&self, namespace: Namespace) {
         let name: Arc<str> = namespace.as_str().into();
         match (self.store.has_namespace(&namespace), self.tree.child(Ino::ROOT, &name)) {
-            (true, None) => self.make_namespace(name).await,
+            (true, None) => self.make_namespace(&namespace).await,
             // Its objects went before it: the store announces them first.
-            (false, Some(_)) => self.carry_out(Ino::ROOT, vec![Step::RemoveAll { name }]).await,
+            (false, Some(_)) => {
+                let kinds = Kind::ALL.iter().filter_map(|kind| walk(&self.tree, &self.shape.place(&namespace, *kind)));
+                kinds.for_each(|place| self.tree.seal(place));
+                self.carry_out(Ino::ROOT, vec![Step::RemoveAll { name }]).await;
+            }
             _ => {}
         }
     }
 
-    async fn make_namespace(&self, name: Arc<str>) {
-        let node = namespace_dir(&self.shape, &self.options);
+    async fn make_namespace(&self, namespace: &Namespace) {
+        let node = namespace_dir(&self.shape, &self.options, |kind| self.store.access(namespace, kind));
+        let name = namespace.as_str().into();
         self.carry_out(Ino::ROOT, vec![Step::Mkdir { name, node }]).await;
     }
 
@@ -235,6 +266,7 @@ impl View {
                     None => self.fill(id, &object),
                 }
             }
+            (Some(Known::Named(_)), Some(dir)) if self.store.is_withdrawn(id) => self.withdraw(id, dir).await,
             // Gone and made again before we looked: what is shown is the old one's, so its successor is fetched.
             (Some(Known::Named(_)), Some(_)) if self.volumes().contains_key(id) => {
                 let (source, id) = (self.source.clone(), id.clone());
@@ -245,6 +277,10 @@ impl View {
                 self.volumes().remove(id);
                 self.tree.seal(dir);
                 self.remove(id).await;
+                // Where names are asked for one by one, this one will be asked for again.
+                if self.store.access(&id.namespace, id.kind) == Access::ByName && self.store.get(id).is_none() {
+                    self.source.forget(id);
+                }
             }
         }
     }
@@ -254,18 +290,14 @@ impl View {
         let path = self.shape.path(id);
         let Some((name, parents)) = path.split_last() else { return };
         if self.shape.has_namespaces() && self.tree.child(Ino::ROOT, &parents[0]).is_none() {
-            self.make_namespace(parents[0].clone()).await;
+            self.make_namespace(&id.namespace).await;
         }
         let Some(parent) = walk(&self.tree, parents) else { return };
-        let mut volume = self.new_volume(id.kind);
-        let node = match known {
-            Known::Loaded(object) => {
-                let node = volume.loaded(of_object(&object), generation_name());
-                self.volumes().insert(id.clone(), volume);
-                node
-            }
-            Known::Named(_) => volume.unloaded(),
-        };
+        if self.tree.names(parent) != Some(Names::Known) {
+            // It comes with the others, or whoever asked for it gets it.
+            return;
+        }
+        let node = self.object_dir(id, &known);
         self.carry_out(parent, vec![Step::Mkdir { name: name.clone(), node }]).await;
     }
 
@@ -283,14 +315,34 @@ impl View {
         let payload = match self.store.get(id) {
             Some(Known::Loaded(object)) => of_object(&object),
             Some(Known::Named(_)) => return,
+            None if self.store.is_withdrawn(id) => return self.withdraw(id, Ino::ROOT).await,
             None => Payload::default(),
         };
+        if self.tree.names(Ino::ROOT) == Some(Names::Denied) {
+            let _ = self.tree.set_names(Ino::ROOT, Names::Known);
+        }
         let steps = {
             let mut volumes = self.volumes();
             let volume = volumes.entry(id.clone()).or_insert_with(|| self.new_volume(id.kind));
             volume.write(payload, generation_name())
         };
         self.carry_out(Ino::ROOT, steps).await;
+    }
+
+    /// The user may not see the object's content any more: it goes. An object of a view can be asked for again, an explicit
+    /// one is asked for by its source.
+    async fn withdraw(&self, id: &ObjectId, dir: Ino) {
+        let volume = self.volumes().remove(id);
+        let Some(mut volume) = volume else { return };
+        self.carry_out(dir, volume.clear()).await;
+        let withdrawn = match self.shape {
+            Shape::Object(_) => self.tree.set_names(dir, Names::Denied),
+            Shape::Names { .. } => self.tree.unload(dir, volume.subdirs()),
+        };
+        if let Err(error) = withdrawn {
+            tracing::debug!(?dir, %error, "is gone before its content could be withdrawn");
+        }
+        self.attributes_changed(dir);
     }
 
     /// Applies steps, or has the publisher do them where the kernel holds the directory.
@@ -320,9 +372,23 @@ impl View {
 }
 
 /// A namespace's directory, with one for each kind where these are a level.
-fn namespace_dir(shape: &Shape, options: &Options) -> NewNode {
-    let kinds = shape.kind_level().unwrap_or_default();
-    names_dir(options, kinds.iter().map(|kind| (kind.plural().into(), names_dir(options, Vec::new()))).collect())
+fn namespace_dir(shape: &Shape, options: &Options, access: impl Fn(Kind) -> Access) -> NewNode {
+    match shape.kind_level() {
+        Some(kinds) => {
+            let place = |kind: &Kind| (kind.plural().into(), place_dir(options, access(*kind)));
+            names_dir(options, kinds.iter().map(place).collect())
+        }
+        None => place_dir(options, shape.kinds().first().map_or(Access::Listed, |kind| access(*kind))),
+    }
+}
+
+/// A directory of the names of one kind.
+fn place_dir(options: &Options, access: Access) -> NewNode {
+    match access {
+        Access::Listed => names_dir(options, Vec::new()),
+        // Whether names may be listed is found out when somebody looks.
+        Access::Unread | Access::ByName => NewNode { attr: options.ownership.dir(0o755), body: NewBody::Unread },
+    }
 }
 
 /// A directory of names: not a volume's, so it has no kubelet mode to keep.

@@ -24,6 +24,14 @@ impl Shape {
         }
     }
 
+    /// The kinds that are shown.
+    pub(super) fn kinds(&self) -> &[Kind] {
+        match self {
+            Shape::Names { kinds, .. } => kinds,
+            Shape::Object(id) => std::slice::from_ref(&id.kind),
+        }
+    }
+
     /// Whether namespaces are a directory level.
     pub(super) fn has_namespaces(&self) -> bool {
         matches!(self, Shape::Names { namespace: None, .. })
@@ -43,6 +51,25 @@ impl Shape {
         }
         path.push(id.name.as_str().into());
         path
+    }
+
+    /// The directories from the root to the one that has the names of one kind in one namespace.
+    pub(super) fn place(&self, namespace: &Namespace, kind: Kind) -> Vec<Arc<str>> {
+        let mut path: Vec<Arc<str>> = Vec::new();
+        if self.has_namespaces() {
+            path.push(namespace.as_str().into());
+        }
+        if self.kind_level().is_some() {
+            path.push(kind.plural().into());
+        }
+        path
+    }
+
+    /// The namespace and kind whose names are in the directory at `path`.
+    pub(super) fn place_at(&self, path: &str) -> Option<(Namespace, Kind)> {
+        // The directory of any object there.
+        let below = if path.is_empty() { "x".to_owned() } else { format!("{path}/x") };
+        self.object_at(&below).map(|id| (id.namespace, id.kind))
     }
 
     /// The object whose directory is at `path`.
@@ -92,6 +119,9 @@ mod tests {
             assert_eq!(shape.path(&id).join("/"), path);
             assert_eq!(shape.object_at(path), Some(id.clone()));
             assert_eq!(shape.object_at(&format!("{path}/key")), None);
+            let place = shape.place(&id.namespace, id.kind).join("/");
+            assert_eq!(shape.place_at(&place), Some((id.namespace.clone(), id.kind)));
+            assert_eq!(shape.place_at(path), None);
         }
     }
 }

@@ -40,6 +40,8 @@ pub enum NewBody {
     Unloaded {
         subdirs: u32,
     },
+    /// A directory whose names nobody has listed yet.
+    Unread,
     File(Value),
     Link(Arc<str>),
 }
@@ -123,11 +125,15 @@ impl Volume {
     /// The volume's directory while nothing of its content is known. A payload made of keys has no sub-directory, so
     /// the link count is known before the content is: one for the generation, none in the flat layout.
     pub fn unloaded(&self) -> NewNode {
-        let subdirs = match self.layout {
+        NewNode { attr: self.root_attr(), body: NewBody::Unloaded { subdirs: self.subdirs() } }
+    }
+
+    /// How many sub-directories it has once there is content.
+    pub fn subdirs(&self) -> u32 {
+        match self.layout {
             Layout::Kubelet => 1,
             Layout::Flat => 0,
-        };
-        NewNode { attr: self.root_attr(), body: NewBody::Unloaded { subdirs } }
+        }
     }
 
     /// The volume's directory with `payload` in it from the start.
@@ -147,6 +153,18 @@ impl Volume {
             }
         }
         NewNode::dir(self.root_attr(), children)
+    }
+
+    /// What to do so that the directory is empty, as before the first write.
+    pub fn clear(&mut self) -> Vec<Step> {
+        let Some(old) = self.shown.take() else { return Vec::new() };
+        let unlink = |name| Step::Unlink { name };
+        let mut steps: Vec<Step> = old.payload.top_names().into_iter().map(unlink).collect();
+        if self.layout == Layout::Kubelet {
+            steps.push(unlink("..data".into()));
+            steps.push(Step::RemoveAll { name: old.generation });
+        }
+        steps
     }
 
     /// Whether some content has been written already.

@@ -69,10 +69,10 @@ fn a_key_that_does_not_exist() {
 
 #[test]
 fn an_object_that_the_user_may_not_read() {
-    let (namespace, context) = with_secret();
+    let (namespace, _) = with_secret();
     let user = namespace.user();
     namespace.allow(&user, "get", &["another"]);
-    let site = Site::new(&[Context { token: format!("token-{user}"), ..context }]);
+    let site = Site::new(&[namespace.context_of(&user)]);
     refused(&site, &[], "secret/s", DENIED, &[&format!("{}/secret/s", namespace.name), "denied"]);
     let point = subdir(site.path(), "mnt");
     let (code, said) = fail(site.secretfs().arg("mount").arg(format!("ns/{}", namespace.name)).arg(&point));

@@ -41,7 +41,7 @@ fn asked_until(namespace: &Namespace, user: &str, wanted: impl Fn(&Asked) -> boo
 /// A user who may do nothing yet, and the context to do it in.
 fn nobody(namespace: &Namespace) -> (String, Context) {
     let user = namespace.user();
-    let context = Context { token: format!("token-{user}"), ..namespace.context() };
+    let context = namespace.context_of(&user);
     (user, context)
 }
 

@@ -27,7 +27,8 @@ pub fn cluster() -> &'static Cluster {
         remove_leftovers(base);
         let dir = base.join(format!("controlplane-{}", std::process::id()));
         std::fs::create_dir_all(&dir).expect("mkdir");
-        Cluster::start(&dir, &[])
+        // Clients may have certificates that a test issues with the cluster's ca.key.
+        Cluster::start(&dir, &["--", "--client-ca-file=ca.crt"])
     })
 }
 
@@ -143,17 +144,18 @@ impl Namespace {
 
     /// The admin's context, with this namespace as its default.
     pub fn context(&self) -> Context {
-        self.context_of("admin", &self.cluster.token())
-    }
-
-    fn context_of(&self, user: &str, token: &str) -> Context {
         Context {
-            name: user.to_owned(),
+            name: "admin".into(),
             server: self.cluster.url.clone(),
             ca: self.cluster.ca(),
-            token: token.to_owned(),
+            token: self.cluster.token(),
             namespace: self.name.clone(),
         }
+    }
+
+    /// The context of a user of the token file, who may do nothing until a Role says so.
+    pub fn context_of(&self, user: &str) -> Context {
+        Context { name: user.into(), token: format!("token-{user}"), ..self.context() }
     }
 
     /// A user whom no other test takes.

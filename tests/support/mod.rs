@@ -5,6 +5,7 @@ pub mod api;
 pub mod cluster;
 pub mod events;
 pub mod kubeconfig;
+pub mod liar;
 pub mod mount;
 pub mod playground;
 pub mod process;

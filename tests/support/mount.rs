@@ -37,6 +37,8 @@ pub struct Mount {
     pub user: User,
     /// A process that must be ended with the mount.
     child: Option<Child>,
+    /// The daemon's TMPDIR, if it is not ours.
+    pub temporary: Option<PathBuf>,
 }
 
 impl Mount {
@@ -48,7 +50,7 @@ impl Mount {
 
     /// A mount that the test has made here otherwise, to be ended with the test.
     pub fn of(dir: &Path) -> Mount {
-        Mount { dir: dir.to_owned(), seen: dir.to_owned(), user: ROOT, child: None }
+        Mount { dir: dir.to_owned(), seen: dir.to_owned(), user: ROOT, child: None, temporary: None }
     }
 
     /// The same as [`Mount::new`] with a command that the test changes first (environment, directory).
@@ -59,7 +61,12 @@ impl Mount {
         change(&mut command);
         let output = run(&mut command);
         assert!(output.status.success(), "{command:?}: {}", said(&output));
-        Mount { dir: dir.to_owned(), seen: dir.to_owned(), user: ROOT, child: None }
+        Mount { dir: dir.to_owned(), seen: dir.to_owned(), user: ROOT, child: None, temporary: None }
+    }
+
+    /// A mount that the test made by a command of its own.
+    pub fn adopt(dir: &Path, user: User) -> Mount {
+        Mount { dir: dir.to_owned(), seen: dir.to_owned(), user, child: None, temporary: None }
     }
 
     /// `secretfs mount ARGS DIR` in this way, by the user who mounts that way.
@@ -78,7 +85,7 @@ impl Mount {
         };
         let output = run(user.runs(&mut command));
         assert!(output.status.success(), "{command:?}: {}", said(&output));
-        Mount { dir: dir.to_owned(), seen: dir.to_owned(), user, child: None }
+        Mount { dir: dir.to_owned(), seen: dir.to_owned(), user, child: None, temporary: None }
     }
 
     /// The mount is seen through /proc/PID/root of the command that it was made for.
@@ -87,7 +94,7 @@ impl Mount {
         command.arg("--private").arg(dir).args(["--", "cat"]);
         let child = user.runs(&mut command).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("spawn");
         let pid = child.id();
-        let mut mount = Mount { dir: dir.to_owned(), seen: PathBuf::new(), user, child: Some(child) };
+        let mut mount = Mount { dir: dir.to_owned(), seen: PathBuf::new(), user, child: Some(child), temporary: None };
         let inner = wait_for("the private command", || {
             let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
             let inner = children.split_whitespace().next()?.to_owned();
@@ -110,14 +117,15 @@ impl Mount {
             rustix::mount::MountFlags::NOSUID | rustix::mount::MountFlags::NODEV | rustix::mount::MountFlags::NOEXEC;
         let options = std::ffi::CString::new(options).expect("no NUL");
         rustix::mount::mount("passed", dir, "fuse.secretfs", flags, options.as_c_str()).expect("mount(2)");
-        let mount = Mount { dir: dir.to_owned(), seen: dir.to_owned(), user: ROOT, child: None };
+        let mount = Mount { dir: dir.to_owned(), seen: dir.to_owned(), user: ROOT, child: None, temporary: None };
         command.arg("/dev/fd/7");
         // SAFETY: dup2 is async-signal-safe; nothing else happens between fork and exec.
         unsafe {
             use std::os::unix::process::CommandExt;
-            command.pre_exec(move || match libc::dup2(number, 7) {
-                -1 => Err(std::io::Error::last_os_error()),
-                _ => Ok(()),
+            command.pre_exec(move || {
+                // Where it is number 7 already, dup2 would leave it to be closed by exec.
+                let passed = if number == 7 { libc::fcntl(7, libc::F_SETFD, 0) } else { libc::dup2(number, 7) };
+                if passed == -1 { Err(std::io::Error::last_os_error()) } else { Ok(()) }
             });
         }
         let output = run(&mut command);
@@ -134,6 +142,7 @@ impl Mount {
     #[track_caller]
     pub fn status(&self) -> serde_json::Value {
         let mut command = secretfs();
+        command.envs(self.temporary.iter().map(|dir| ("TMPDIR", dir)));
         let output = succeed(self.user.runs(command.args(["status", "-o", "json"])));
         let all: Vec<serde_json::Value> = serde_json::from_str(&output).expect("JSON");
         let ours = |status: &serde_json::Value| status["mountpoint"] == self.dir.to_string_lossy().as_ref();
@@ -216,7 +225,8 @@ fn unescaped(field: &[u8]) -> PathBuf {
 }
 
 pub fn is_running(pid: u32) -> bool {
-    // A zombie has ended: only its parent has not looked yet.
+    // A zombie has ended, only its parent has not looked yet; but not before its last thread has let go of its files.
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
     std::fs::read_to_string(format!("/proc/{pid}/stat"))
-        .is_ok_and(|stat| !stat.rsplit(')').next().unwrap_or_default().trim_start().starts_with('Z'))
+        .is_ok_and(|stat| threads > 1 || !stat.rsplit(')').next().unwrap_or_default().trim_start().starts_with('Z'))
 }

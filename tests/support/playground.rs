@@ -56,7 +56,7 @@ impl Playground {
         let file = file.to_str().expect("UTF-8").to_owned();
         let all: Vec<&str> = ["-f", &file].into_iter().chain(args.iter().copied()).collect();
         let mount = Mount::by(way, &all, &point);
-        Playground { dir, mount }
+        Playground { mount, dir }
     }
 
     /// Replaces the manifest as editors and kubectl do: all at once.

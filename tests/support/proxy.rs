@@ -4,18 +4,25 @@
 //! are of two kinds. *Lines* fail as networks do, whatever is asked: refused, black hole, half-open, cut. *Answers* fail
 //! as servers and gateways do, for the requests that a rule picks: other answers, none, late, slow or cut-off ones.
 
+mod connection;
+mod exchange;
+mod fault;
+
+pub use exchange::{Exchange, Request};
+pub use fault::Fault;
+
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{oneshot, watch};
 use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{self, ClientConfig, RootCertStore, ServerConfig};
-use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+use connection::Connection;
 
 use super::cluster::Cluster;
 use super::kubeconfig::Context;
@@ -28,137 +35,6 @@ pub struct Proxy {
     token: String,
     shared: Arc<Shared>,
     _alive: oneshot::Sender<()>,
-}
-
-/// What was asked.
-#[derive(Clone, Debug)]
-pub struct Request {
-    pub method: String,
-    /// Path and query.
-    pub target: String,
-    /// Names in lower case.
-    pub headers: Vec<(String, String)>,
-}
-
-impl Request {
-    pub fn path(&self) -> &str {
-        self.target.split('?').next().unwrap_or_default()
-    }
-
-    pub fn is_watch(&self) -> bool {
-        self.query().any(|part| matches!(part, "watch=1" | "watch=true"))
-    }
-
-    /// Whether it is about the one object of this name in its collection.
-    pub fn selects_name(&self, name: &str) -> bool {
-        self.query().any(|part| part.strip_prefix("fieldSelector=metadata.name%3D") == Some(name))
-    }
-
-    /// The parts of the query.
-    pub fn query(&self) -> impl Iterator<Item = &str> {
-        self.target.split_once('?').map_or("", |(_, query)| query).split('&')
-    }
-
-    /// Whether it asks for one named Secret with its values.
-    pub fn is_get_of(&self, namespace: &str, secret: &str) -> bool {
-        self.path() == format!("/api/v1/namespaces/{namespace}/secrets/{secret}")
-    }
-
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
-    }
-}
-
-/// A request and all that was sent back for it so far, head and framing included.
-#[derive(Clone, Debug)]
-pub struct Exchange {
-    pub request: Request,
-    pub response: Vec<u8>,
-    /// Whether a rule made its answer fail.
-    pub failed: bool,
-}
-
-impl Exchange {
-    /// The status of the answer; `None` while there is none.
-    pub fn status(&self) -> Option<u16> {
-        let line = self.response.split(|byte| *byte == b'\r').next()?;
-        std::str::from_utf8(line).ok()?.split(' ').nth(1)?.parse().ok()
-    }
-
-    /// What has come of the body, without chunk sizes between its parts.
-    pub fn body(&self) -> Vec<u8> {
-        let Some(end) = head_end(&self.response) else { return Vec::new() };
-        let head = String::from_utf8_lossy(&self.response[..end]).to_lowercase();
-        assert!(!head.contains("content-encoding"), "nothing can be found in a compressed body: {head}");
-        let mut raw = &self.response[end..];
-        if !head.contains("transfer-encoding: chunked") {
-            return raw.to_vec();
-        }
-        let mut body = Vec::new();
-        while let Some(line) = raw.windows(2).position(|two| two == b"\r\n") {
-            let size = std::str::from_utf8(&raw[..line]).ok().and_then(|size| usize::from_str_radix(size, 16).ok());
-            let size = size.expect("a chunk's size");
-            let rest = &raw[line + 2..];
-            body.extend_from_slice(&rest[..size.min(rest.len())]);
-            raw = rest.get(size + 2..).unwrap_or_default();
-        }
-        body
-    }
-}
-
-/// How the answer to a request fails.
-#[derive(Clone, Debug)]
-pub enum Fault {
-    /// The server is not asked; this is the answer: status, further header lines, content type, body.
-    Answer(u16, String, &'static str, String),
-    /// Nothing ever comes back.
-    Silence,
-    /// The connection is closed instead of an answer.
-    Close,
-    /// The request is passed on after this time.
-    Delay(Duration),
-    /// The connection is closed after so many bytes of the body.
-    Truncate(usize),
-    /// After so many bytes of the body nothing comes any more.
-    Stall(usize),
-    /// The body comes in pieces of so many bytes, each after a pause.
-    Trickle(usize, Duration),
-}
-
-impl Fault {
-    /// The answer that an API server gives with this status: a `Status` object.
-    pub fn status(code: u16) -> Fault {
-        Self::status_with(code, "")
-    }
-
-    /// The same with `Retry-After`.
-    pub fn retry_after(code: u16, seconds: u32) -> Fault {
-        Self::status_with(code, &format!("Retry-After: {seconds}\r\n"))
-    }
-
-    fn status_with(code: u16, headers: &str) -> Fault {
-        let reason = match code {
-            401 => "Unauthorized",
-            403 => "Forbidden",
-            404 => "NotFound",
-            410 => "Expired",
-            429 => "TooManyRequests",
-            500 => "InternalError",
-            503 => "ServiceUnavailable",
-            504 => "Timeout",
-            _ => "Unknown",
-        };
-        let body = serde_json::json!({
-            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-            "message": "the test's proxy said so", "reason": reason, "code": code,
-        });
-        Fault::Answer(code, headers.to_owned(), "application/json", body.to_string())
-    }
-
-    /// What gateways and captive portals say.
-    pub fn html(code: u16) -> Fault {
-        Fault::Answer(code, String::new(), "text/html", "<html><body>Sorry!</body></html>".into())
-    }
 }
 
 /// A rule for answers.
@@ -400,202 +276,4 @@ impl Shared {
         state.exchanges.push(Exchange { request, response: Vec::new(), failed: fault.is_some() });
         (state.exchanges.len() - 1, fault)
     }
-}
-
-struct Connection {
-    shared: Arc<Shared>,
-    number: usize,
-    lines: watch::Receiver<Lines>,
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.shared.state().open.remove(&self.number);
-    }
-}
-
-type Client = server::TlsStream<TcpStream>;
-type Upstream = client::TlsStream<TcpStream>;
-
-impl Connection {
-    /// Waits until something may pass.
-    async fn passable(&mut self) {
-        let number = self.number;
-        let _ = self.lines.wait_for(|lines| !lines.black_hole && number >= lines.dead_below).await;
-    }
-
-    async fn serve(&mut self, socket: TcpStream) -> std::io::Result<()> {
-        socket.set_nodelay(true)?;
-        self.passable().await;
-        let mut client = self.shared.acceptor.clone().accept(socket).await?;
-        let mut upstream: Option<Upstream> = None;
-        let mut asked = Vec::new();
-        let mut answered = vec![0; 64 << 10];
-        let mut answer = Answer::default();
-        loop {
-            self.passable().await;
-            tokio::select! {
-                count = client.read_buf(&mut asked) => {
-                    if count? == 0 {
-                        return Ok(());
-                    }
-                    while let Some((request, length)) = parse(&asked) {
-                        let raw: Vec<u8> = asked.drain(..length).collect();
-                        let (place, fault) = self.shared.record(request);
-                        answer = Answer { place, ..Answer::default() };
-                        if !self.meet(fault, &mut answer, &mut client).await? {
-                            continue;
-                        }
-                        let server = match &mut upstream {
-                            Some(server) => server,
-                            none => none.insert(self.connect().await?),
-                        };
-                        server.write_all(&raw).await?;
-                        server.flush().await?;
-                    }
-                }
-                count = receive(&mut upstream, &mut answered) => {
-                    let count = count?;
-                    if count == 0 {
-                        return Ok(());
-                    }
-                    self.passable().await;
-                    self.pass(&answered[..count], &mut answer, &mut client).await?;
-                }
-                // Back to the beginning, where it is looked at.
-                _ = self.lines.changed() => {}
-            }
-        }
-    }
-
-    /// Says whether the request is to be passed on to the server.
-    async fn meet(&self, fault: Option<Fault>, answer: &mut Answer, client: &mut Client) -> std::io::Result<bool> {
-        match fault {
-            None => return Ok(true),
-            Some(Fault::Delay(time)) => {
-                tokio::time::sleep(time).await;
-                return Ok(true);
-            }
-            Some(Fault::Answer(code, headers, content_type, body)) => {
-                let length = body.len();
-                let text = format!(
-                    "HTTP/1.1 {code} Injected\r\nContent-Type: {content_type}\r\nContent-Length: {length}\r\n{headers}\r\n{body}"
-                );
-                self.pass(text.as_bytes(), answer, client).await?;
-            }
-            Some(Fault::Silence) => {}
-            Some(Fault::Close) => return Err(std::io::ErrorKind::ConnectionAborted.into()),
-            Some(later @ (Fault::Truncate(_) | Fault::Stall(_) | Fault::Trickle(..))) => {
-                answer.fault = Some(later);
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
-    async fn connect(&self) -> std::io::Result<Upstream> {
-        let socket = TcpStream::connect(self.shared.upstream).await?;
-        socket.set_nodelay(true)?;
-        let name = ServerName::from(self.shared.upstream.ip());
-        self.shared.connector.clone().connect(name, socket).await
-    }
-
-    /// Passes a part of the answer on to the client.
-    async fn pass(&self, bytes: &[u8], answer: &mut Answer, client: &mut Client) -> std::io::Result<()> {
-        let before_body = answer.before_body(bytes);
-        self.send(&bytes[..before_body], answer, client).await?;
-        let body = &bytes[before_body..];
-        let passed = answer.passed;
-        answer.passed += body.len();
-        match answer.fault.clone() {
-            Some(Fault::Truncate(limit)) => {
-                self.send(&body[..body.len().min(limit.saturating_sub(passed))], answer, client).await?;
-                if answer.passed >= limit {
-                    return Err(std::io::ErrorKind::ConnectionAborted.into());
-                }
-                Ok(())
-            }
-            Some(Fault::Stall(limit)) => {
-                self.send(&body[..body.len().min(limit.saturating_sub(passed))], answer, client).await
-            }
-            Some(Fault::Trickle(size, pause)) => {
-                for piece in body.chunks(size) {
-                    tokio::time::sleep(pause).await;
-                    self.send(piece, answer, client).await?;
-                }
-                Ok(())
-            }
-            _ => self.send(body, answer, client).await,
-        }
-    }
-
-    async fn send(&self, bytes: &[u8], answer: &Answer, client: &mut Client) -> std::io::Result<()> {
-        if bytes.is_empty() {
-            return Ok(());
-        }
-        // Before it is sent: whoever has received something finds it in the record.
-        self.shared.state().exchanges[answer.place].response.extend_from_slice(bytes);
-        client.write_all(bytes).await?;
-        client.flush().await
-    }
-}
-
-/// The answer that is passing.
-#[derive(Default)]
-struct Answer {
-    place: usize,
-    fault: Option<Fault>,
-    /// What has come of the head, while it is not complete.
-    head: Vec<u8>,
-    in_body: bool,
-    /// Bytes of the body that have come from the server.
-    passed: usize,
-}
-
-impl Answer {
-    /// How many of the bytes that come now belong to the head.
-    fn before_body(&mut self, bytes: &[u8]) -> usize {
-        if self.in_body {
-            return 0;
-        }
-        let known = self.head.len();
-        self.head.extend_from_slice(bytes);
-        match head_end(&self.head) {
-            Some(end) => {
-                self.in_body = true;
-                end - known
-            }
-            None => bytes.len(),
-        }
-    }
-}
-
-async fn receive(upstream: &mut Option<Upstream>, into: &mut [u8]) -> std::io::Result<usize> {
-    match upstream {
-        Some(server) => server.read(into).await,
-        None => std::future::pending().await,
-    }
-}
-
-/// Where the head of a message ends.
-fn head_end(bytes: &[u8]) -> Option<usize> {
-    bytes.windows(4).position(|four| four == b"\r\n\r\n").map(|at| at + 4)
-}
-
-/// Reads one request; `None` until it is complete. Gives it with its length, body included.
-fn parse(bytes: &[u8]) -> Option<(Request, usize)> {
-    let end = head_end(bytes)?;
-    let head = std::str::from_utf8(&bytes[..end]).expect("a head in ASCII");
-    let mut lines = head.trim_end().split("\r\n");
-    let mut first = lines.next().expect("a first line").split(' ');
-    let mut word = || first.next().unwrap_or_default().to_owned();
-    let (method, target) = (word(), word());
-    let headers: Vec<(String, String)> = lines
-        .filter_map(|line| line.split_once(':'))
-        .map(|(name, value)| (name.to_lowercase(), value.trim().to_owned()))
-        .collect();
-    let request = Request { method, target, headers };
-    assert!(request.header("transfer-encoding").is_none(), "the proxy cannot read chunked requests");
-    let body = request.header("content-length").map_or(0, |length| length.parse().expect("a length"));
-    (bytes.len() >= end + body).then_some((request, end + body))
 }

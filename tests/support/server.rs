@@ -34,6 +34,8 @@ impl Server {
     /// It stays as it is and says nothing: the kernel still takes its connections.
     pub fn stop(&self) {
         self.signal(Signal::STOP);
+        // The signal is handled by one of its threads, when that gets a processor; until then the others go on.
+        wait_until("all its threads to stop", || states(self.cluster.pid).iter().all(|state| *state == 'T'));
     }
 
     pub fn go_on(&self) {
@@ -70,6 +72,14 @@ impl Server {
         let pid = Pid::from_raw(self.cluster.pid as i32).expect("a process id");
         kill_process(pid, signal).expect("kill");
     }
+}
+
+/// The states of a process's threads: proc_pid_stat(5).
+fn states(pid: u32) -> Vec<char> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).expect("its threads").flatten();
+    // A thread that ends meanwhile has no state.
+    let stats = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("stat")).ok());
+    stats.filter_map(|stat| stat.rsplit(") ").next()?.chars().next()).collect()
 }
 
 fn copy_dir(from: &Path, to: &Path) {

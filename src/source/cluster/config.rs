@@ -30,7 +30,8 @@ pub struct ClusterOptions {
     pub context: Option<String>,
     pub cluster: Option<String>,
     pub user: Option<String>,
-    pub namespace: Option<Namespace>,
+    /// The first is where objects are that name none; all are shown where namespaces may not be listed.
+    pub namespaces: Vec<Namespace>,
     /// kubectl's `--as`, `--as-group` and `--as-uid`; what is not given is taken from the kubeconfig.
     pub impersonate: Option<String>,
     pub impersonate_groups: Vec<String>,
@@ -49,13 +50,27 @@ impl Default for ClusterOptions {
             context: None,
             cluster: None,
             user: None,
-            namespace: None,
+            namespaces: Vec::new(),
             impersonate: None,
             impersonate_groups: Vec::new(),
             impersonate_uid: None,
             timeout: Duration::from_secs(5),
             poll: Duration::from_secs(30),
             login: Login::Silent,
+        }
+    }
+}
+
+impl ClusterOptions {
+    /// The namespace where none is named, and all to show where they may not be listed; `own` is the context's or the pod's,
+    /// which need not be a valid one where the user names another.
+    fn namespaces_beside(
+        &self,
+        own: Result<Namespace, ConnectError>,
+    ) -> Result<(Namespace, Vec<Namespace>), ConnectError> {
+        match self.namespaces.first() {
+            Some(first) => Ok((first.clone(), self.namespaces.iter().cloned().chain(own.ok()).collect())),
+            None => own.map(|own| (own.clone(), vec![own])),
         }
     }
 }
@@ -102,6 +117,8 @@ pub struct Target {
     /// The context and the server, for people.
     pub description: String,
     pub namespace: Namespace,
+    /// Those to show where namespaces may not be listed: the context's own and those that the user names.
+    pub namespaces: Vec<Namespace>,
     pub proxy: Option<Uri>,
     pub trust: Trust,
     /// Who to act as, on every request.
@@ -182,15 +199,14 @@ impl Target {
 
         let server = server_uri(cluster.server.as_deref())?;
         let proxy = proxy::choose(cluster.proxy_url.as_deref(), &server, &environment.proxy)?;
-        let namespace = match (&options.namespace, context.namespace.as_deref().filter(|name| !name.is_empty())) {
-            (Some(namespace), _) => namespace.clone(),
-            (None, name) => Namespace::new(name.unwrap_or("default"))
-                .map_err(|e| ConnectError::Invalid { what: "namespace of the context", why: e.to_string() })?,
-        };
+        let own = Namespace::new(context.namespace.as_deref().filter(|name| !name.is_empty()).unwrap_or("default"))
+            .map_err(|e| ConnectError::Invalid { what: "namespace of the context", why: e.to_string() });
+        let (namespace, namespaces) = options.namespaces_beside(own)?;
         Ok(Target {
             description: format!("context {context_name} ({})", without_slash(&server)),
             server,
             namespace,
+            namespaces,
             proxy,
             trust: trust_of(&cluster)?,
             headers: impersonation_headers(&auth_info, options)?,
@@ -202,16 +218,15 @@ impl Target {
         // Only the environment and the pod's files: no debug overrides.
         let config = kube::Config::incluster_env()
             .map_err(|e| ConnectError::Invalid { what: "service account of this pod", why: e.to_string() })?;
-        let namespace = match &options.namespace {
-            Some(namespace) => namespace.clone(),
-            None => Namespace::new(config.default_namespace.trim())
-                .map_err(|e| ConnectError::Invalid { what: "namespace of this pod", why: e.to_string() })?,
-        };
+        let own = Namespace::new(config.default_namespace.trim())
+            .map_err(|e| ConnectError::Invalid { what: "namespace of this pod", why: e.to_string() });
+        let (namespace, namespaces) = options.namespaces_beside(own)?;
         let token_file = config.auth_info.token_file.clone().unwrap_or_default().into();
         Ok(Target {
             description: format!("in-cluster ({})", without_slash(&config.cluster_url)),
             server: config.cluster_url,
             namespace,
+            namespaces,
             proxy: None,
             trust: Trust { roots: config.root_cert, roots_file: config.root_cert_file, ..Trust::default() },
             headers: impersonation_headers(&AuthInfo::default(), options)?,

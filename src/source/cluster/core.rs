@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 use super::backoff::Backoff;
 use super::client::Client;
@@ -24,15 +26,16 @@ pub struct Core {
 }
 
 impl Core {
-    /// Runs `task` until it ends or the source is dropped.
-    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+    /// Runs `task` until it ends, the source is dropped or it is aborted.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
         let mut alive = self.alive.clone();
         tokio::spawn(async move {
             tokio::select! {
                 _ = alive.changed() => {}
                 () = task => {}
             }
-        });
+        })
+        .abort_handle()
     }
 
     /// Asks for one object and takes the answer for nothing else.
@@ -85,6 +88,31 @@ pub struct Pace {
     poll: Duration,
 }
 
+/// Tells a right that was taken away from a server that is confused for a moment: one that has just started may not know
+/// its own rules yet. What is refused three times in a row, the last time at least two polls after the first, is refused.
+#[derive(Debug, Default)]
+pub struct Denials {
+    first: Option<Instant>,
+    count: u32,
+}
+
+impl Denials {
+    /// Takes the outcome of a request; says whether it is refused for good.
+    pub fn persist(&mut self, failure: &Failure, poll: Duration) -> bool {
+        if failure.is_forbidden() {
+            let first = *self.first.get_or_insert_with(Instant::now);
+            self.count += 1;
+            return self.count >= 3 && first.elapsed() >= 2 * poll;
+        }
+        // An outage says nothing about rights.
+        false
+    }
+
+    pub fn reset(&mut self) {
+        *self = Denials::default();
+    }
+}
+
 /// Whether the server has ever answered what is asked of it now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Before {
@@ -117,5 +145,22 @@ impl Pace {
         self.gone.reset();
         self.oddity.reset();
         self.denial.reset();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_counts_when_it_is_the_third_in_a_row_and_has_lasted() {
+        let status = |code| Failure::Status { code, reason: "", name: None, retry_after: None };
+        let mut denials = Denials::default();
+        let outcomes = [403, 403, 500, 403].map(|code| denials.persist(&status(code), Duration::ZERO));
+        assert_eq!(outcomes, [false, false, false, true], "an outage neither counts nor begins anew");
+        denials.reset();
+        assert!(!denials.persist(&status(403), Duration::ZERO));
+        let hour = Duration::from_secs(3600);
+        assert!((0..9).all(|_| !denials.persist(&status(403), hour)), "too soon");
     }
 }

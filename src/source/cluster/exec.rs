@@ -11,7 +11,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::config::{ExecAuthCluster, ExecConfig, ExecInteractiveMode};
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncReadExt as _;
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 use zeroize::Zeroizing;
 
 use super::config::Login;
@@ -82,6 +82,15 @@ struct OutputStatus {
 
 /// Runs the plugin of `exec` and reads its answer.
 pub async fn run(exec: &ExecConfig, cluster: Option<&ExecAuthCluster>, login: Login) -> Result<Credential, ExecError> {
+    run_within(exec, cluster, login, SILENT_DEADLINE).await
+}
+
+async fn run_within(
+    exec: &ExecConfig,
+    cluster: Option<&ExecAuthCluster>,
+    login: Login,
+    silent_deadline: Duration,
+) -> Result<Credential, ExecError> {
     let name = exec.command.clone().filter(|command| !command.is_empty()).ok_or(ExecError::NoCommand)?;
     let interactive = interactive(exec, login, &name)?;
     let version = exec.api_version.as_deref().unwrap_or("client.authentication.k8s.io/v1");
@@ -105,10 +114,41 @@ pub async fn run(exec: &ExecConfig, cluster: Option<&ExecAuthCluster>, login: Lo
         true => command.stdin(Stdio::inherit()),
         false => command.stdin(Stdio::null()),
     };
-    let deadline = if interactive { PROMPT_DEADLINE } else { SILENT_DEADLINE };
-    let output = tokio::time::timeout(deadline, collect(exec, &name, command)).await;
-    let output = output.map_err(|_| ExecError::TimedOut { command: name.clone(), seconds: deadline.as_secs() })??;
+    if !interactive {
+        // What it has started ends with it. One that talks to a terminal must stay in the terminal's group.
+        command.process_group(0);
+    }
+    let deadline = if interactive { PROMPT_DEADLINE } else { silent_deadline };
+    let mut child = command.spawn().map_err(|error| ExecError::Start {
+        command: name.clone(),
+        why: error.kind().to_string(),
+        hint: exec.install_hint.as_deref().map(|hint| format!(": {}", hint.trim())).unwrap_or_default(),
+    })?;
+    let group = Group(child.id().filter(|_| !interactive));
+    let output = tokio::time::timeout(deadline, collect(&name, &mut child)).await;
+    let output = output.map_err(|_| ExecError::TimedOut { command: name.clone(), seconds: deadline.as_secs() })?;
+    group.ended();
+    let output = output?;
     parse(&name, version, &output)
+}
+
+/// The processes of a plugin, killed unless it ended by itself.
+struct Group(Option<u32>);
+
+impl Group {
+    fn ended(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let pid = self.0.and_then(|pid| i32::try_from(pid).ok()).and_then(rustix::process::Pid::from_raw);
+        if let Some(pid) = pid {
+            // Nobody else can have the leader's number: it has not been waited for.
+            let _ = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
+        }
+    }
 }
 
 /// What `interactiveMode` comes to here. Its default is IfAvailable.
@@ -121,12 +161,7 @@ fn interactive(exec: &ExecConfig, login: Login, name: &str) -> Result<bool, Exec
     }
 }
 
-async fn collect(exec: &ExecConfig, name: &str, mut command: Command) -> Result<Zeroizing<Vec<u8>>, ExecError> {
-    let mut child = command.spawn().map_err(|error| ExecError::Start {
-        command: name.to_owned(),
-        why: error.kind().to_string(),
-        hint: exec.install_hint.as_deref().map(|hint| format!(": {}", hint.trim())).unwrap_or_default(),
-    })?;
+async fn collect(name: &str, child: &mut Child) -> Result<Zeroizing<Vec<u8>>, ExecError> {
     let stdout = child.stdout.take().expect("standard output is piped");
     // Reserved at once: a buffer that grows leaves copies of the token behind.
     let mut output = Zeroizing::new(Vec::with_capacity(64 << 10));
@@ -215,6 +250,23 @@ mod tests {
     async fn a_plugin_that_needs_a_terminal_is_not_run_without_one() {
         let exec = ExecConfig { interactive_mode: Some(ExecInteractiveMode::Always), ..shell("exit 0") };
         assert!(matches!(run_silently(&exec).await, Err(ExecError::NeedsTerminal { .. })));
+    }
+
+    #[tokio::test]
+    async fn a_plugin_that_hangs_is_killed_at_its_deadline_with_all_that_it_started() {
+        let dir = tempfile::tempdir().unwrap();
+        let pids = dir.path().join("pids");
+        let exec = shell(&format!("sleep 1000 & echo $$ $! > {}; wait", pids.display()));
+        let outcome = run_within(&exec, None, Login::Silent, Duration::from_millis(500)).await;
+        assert!(matches!(outcome, Err(ExecError::TimedOut { .. })));
+        let runs = |pid: &str| {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            stat.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with(" Z"))
+        };
+        let pids = std::fs::read_to_string(pids).unwrap();
+        while pids.split_whitespace().any(runs) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     #[tokio::test]

@@ -28,9 +28,10 @@ pub enum Failure {
     Cut,
     #[error("the network failed ({0})")]
     Network(String),
-    /// The API server's own answer to a request that it does not serve.
-    #[error("the API server answered {code} {reason}{}", said(.message))]
-    Status { code: u16, reason: String, message: String, name: Option<String>, retry_after: Option<Duration> },
+    /// The API server's own answer to a request that it does not serve. Its message is not kept: it is free text of a
+    /// server that has the values, and some decoders quote what they cannot read.
+    #[error("the API server answered {code} {reason}: {}", advice(*code))]
+    Status { code: u16, reason: &'static str, name: Option<String>, retry_after: Option<Duration> },
     /// An answer that no API server gives: a proxy's error page, a login page, another service.
     #[error("HTTP {code} with {content} came instead of the API's answer: check the server's address and any proxy")]
     Alien { code: u16, content: String, retry_after: Option<Duration> },
@@ -49,8 +50,14 @@ pub enum Failure {
     Credentials(String),
 }
 
-fn said(message: &str) -> String {
-    if message.is_empty() { String::new() } else { format!(" ({message})") }
+/// What to do about an answer.
+fn advice(code: u16) -> &'static str {
+    match code {
+        401 => "it does not accept the credentials: log in again or check the kubeconfig",
+        403 => "access denied: ask for a Role that allows it",
+        429 => "it is busy, and will be asked again",
+        _ => "its own log says why",
+    }
 }
 
 impl From<TooLarge> for Failure {
@@ -69,7 +76,7 @@ impl Failure {
     /// Whether the server is sure that there is no object of this name. A 404 of anything else than the API, or about
     /// anything else than the object (a proxy, a wrong path), is no such proof: an outage deletes nothing.
     pub fn is_not_found(&self, wanted: &str) -> bool {
-        matches!(self, Failure::Status { code: 404, reason, name: Some(name), .. } if reason == "NotFound" && name == wanted)
+        matches!(self, Failure::Status { code: 404, reason, name: Some(name), .. } if *reason == "NotFound" && name == wanted)
     }
 
     pub fn is_forbidden(&self) -> bool {
@@ -123,7 +130,6 @@ struct StatusJson {
     kind: Option<String>,
     code: Option<u16>,
     reason: Option<String>,
-    message: Option<String>,
     details: Option<DetailsJson>,
 }
 
@@ -141,16 +147,39 @@ pub fn status_failure(code: Option<u16>, body: &[u8], retry_after: Option<Durati
         return None;
     }
     let code = code.or(status.code)?;
-    let reason = printable(&status.reason.unwrap_or_default(), 40);
+    let known = |text: String| REASONS.into_iter().find(|reason| *reason == text);
+    let reason = status.reason.and_then(known).unwrap_or("(no reason)");
     if code == 410 || reason == "Expired" || reason == "Gone" {
         return Some(Failure::Gone);
     }
     let details = status.details;
     let wait = details.as_ref().and_then(|details| details.retry_after_seconds).map(Duration::from_secs);
     let name = details.and_then(|details| details.name);
-    let message = printable(&status.message.unwrap_or_default(), 200);
-    Some(Failure::Status { code, reason, message, name, retry_after: retry_after.or(wait) })
+    Some(Failure::Status { code, reason, name, retry_after: retry_after.or(wait) })
 }
+
+/// The words that the API has for reasons (apimachinery, meta/v1/types.go, `StatusReason`). Other text is not repeated.
+const REASONS: [&str; 19] = [
+    "AlreadyExists",
+    "BadRequest",
+    "Conflict",
+    "Expired",
+    "Forbidden",
+    "Gone",
+    "InternalError",
+    "Invalid",
+    "MethodNotAllowed",
+    "NotAcceptable",
+    "NotFound",
+    "RequestEntityTooLarge",
+    "ServerTimeout",
+    "ServiceUnavailable",
+    "StoreReadError",
+    "Timeout",
+    "TooManyRequests",
+    "Unauthorized",
+    "UnsupportedMediaType",
+];
 
 /// At most `limit` characters, none of which moves a cursor.
 pub fn printable(text: &str, limit: usize) -> String {
@@ -212,14 +241,8 @@ fn classify_one(error: &(dyn Error + 'static)) -> Option<Failure> {
 mod tests {
     use super::*;
 
-    fn status(code: u16, reason: &str, name: Option<&str>) -> Failure {
-        Failure::Status {
-            code,
-            reason: reason.into(),
-            message: String::new(),
-            name: name.map(Into::into),
-            retry_after: None,
-        }
+    fn status(code: u16, reason: &'static str, name: Option<&str>) -> Failure {
+        Failure::Status { code, reason, name: name.map(Into::into), retry_after: None }
     }
 
     #[test]
@@ -232,14 +255,16 @@ mod tests {
     }
 
     #[test]
-    fn a_status_is_read_and_bounded() {
-        let body = format!(
-            r#"{{"kind":"Status","code":403,"reason":"Forbidden","message":"a\nb{}","details":{{"name":"n"}}}}"#,
-            "x".repeat(1000)
-        );
-        let failure = status_failure(Some(403), body.as_bytes(), None).unwrap();
-        assert!(failure.is_forbidden());
-        assert!(failure.to_string().len() < 300 && !failure.to_string().contains('\n'));
+    fn a_status_is_read_but_none_of_its_text_is_repeated() {
+        let body = br#"{"kind":"Status","code":403,"reason":"Forbidden","message":"planted","details":{"name":"n"}}"#;
+        let failure = status_failure(Some(403), body, None).unwrap();
+        assert!(failure.is_forbidden() && failure.to_string().contains("403 Forbidden"));
+        assert!(!failure.to_string().contains("planted"));
+        for reason in ["planted", ""] {
+            let body = format!(r#"{{"kind":"Status","code":500,"reason":"{reason}"}}"#);
+            let text = status_failure(None, body.as_bytes(), None).unwrap().to_string();
+            assert!(text.contains("500 (no reason)") && !text.contains("planted"), "{text}");
+        }
         assert_eq!(status_failure(Some(410), br#"{"kind":"Status"}"#, None), Some(Failure::Gone));
         let expired = br#"{"kind":"Status","code":410,"reason":"Expired"}"#;
         assert_eq!(status_failure(None, expired, None), Some(Failure::Gone));

@@ -39,6 +39,7 @@ impl Seen {
 pub enum Step {
     Send(Vec<u8>),
     Wait(Duration),
+    Do(fn()),
     /// Sends chunks of a body as they come, until there will be no more.
     Chunks(UnboundedReceiver<String>),
     /// Says nothing more and keeps the connection.
@@ -163,6 +164,7 @@ async fn serve(
             match step {
                 Step::Send(bytes) => socket.write_all(&bytes).await?,
                 Step::Wait(time) => tokio::time::sleep(time).await,
+                Step::Do(something) => something(),
                 Step::Chunks(mut chunks) => {
                     while let Some(chunk) = chunks.recv().await {
                         socket.write_all(format!("{:x}\r\n{chunk}\r\n", chunk.len()).as_bytes()).await?;

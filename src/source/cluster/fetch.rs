@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use super::core::{Before, Core, Pace, not_found};
+use super::core::{Before, Core, Denials, Pace, not_found};
 use super::failure::Failure;
 use crate::object::{Kind, Meta, Namespace, Object, ObjectId};
 use crate::store::Refusal;
@@ -82,13 +82,14 @@ impl Fetcher {
     /// Asks until the answer is newer than the last report.
     async fn run(&self, id: &ObjectId, outcome: watch::Sender<Outcome>) {
         let mut pace = Pace::new(self.core.poll);
+        let mut denials = Denials::default();
         loop {
             let before = self.lock().get(id).map_or(0, |entry| entry.reports);
             let answer = self.core.get(id).await;
             let pause = {
                 let mut followed = self.lock();
                 let entry = followed.entry(id.clone()).or_default();
-                match self.conclude(id, entry, before, answer, &outcome) {
+                match self.conclude(id, entry, before, answer, &mut denials, &outcome) {
                     Next::Done => {
                         entry.fetch = None;
                         if self.core.loaded(id).is_none() {
@@ -114,6 +115,7 @@ impl Fetcher {
         entry: &Followed,
         before: u64,
         answer: Result<Object, Failure>,
+        denials: &mut Denials,
         outcome: &watch::Sender<Outcome>,
     ) -> Next {
         let removed_meanwhile = entry.removed > before;
@@ -136,12 +138,39 @@ impl Fetcher {
             },
             Err(failure) => {
                 outcome.send_replace(Some(Err(self.core.refusal(id, failure.clone()))));
+                if denials.persist(&failure, self.core.poll) && self.core.loaded(id).is_some() {
+                    tracing::warn!("{id}: access has been denied for a while: what was shown is withdrawn");
+                    self.core.store.withdraw_values(id);
+                }
                 // Who waits has been told. What is shown to readers must be brought up to date all the same.
                 return if self.core.loaded(id).is_some() { Next::Later(failure) } else { Next::Done };
             }
         };
         outcome.send_replace(Some(told));
         if entry.reports == before || gone_now { Next::Done } else { Next::Again }
+    }
+
+    /// The object is here already, and was followed by other means.
+    pub fn adopt(&self, id: ObjectId) {
+        let mut followed = self.lock();
+        if self.core.loaded(&id).is_some() {
+            followed.entry(id).or_default();
+        }
+    }
+
+    /// What is listed may not be any more, in one namespace or in all. Names of which nobody wanted the values go; gives
+    /// the objects that stay and have to be followed by other means.
+    pub fn delisted(&self, kind: Kind, namespace: Option<&Namespace>) -> Vec<ObjectId> {
+        let mut followed = self.lock();
+        let mut kept = Vec::new();
+        for known in self.core.store.objects(kind, namespace) {
+            let id = known.meta().id.clone();
+            match followed.remove(&id) {
+                Some(_) => kept.push(id),
+                None => self.core.store.remove(&id),
+            }
+        }
+        kept
     }
 
     /// The listing has a complete list of one kind.

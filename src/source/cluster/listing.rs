@@ -4,21 +4,22 @@
 //! has that version (410) or when versions have gone backwards (an etcd that was restored: a watch from a version of the
 //! future is accepted and then silent, so after an interruption one page of one name tells the current version).
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::watch;
+use tokio::task::AbortHandle;
 use tokio::time::sleep;
 
-use super::core::{Before, Core, Pace};
+use super::core::{Before, Core, Denials, Pace};
 use super::failure::Failure;
-use super::fetch::Fetcher;
+use super::places::Places;
 use super::request::{Collection, PAGE};
 use super::watch::{Event, is_older, read};
 use crate::object::{
     DecodeError, Kind, Meta, Namespace, Page, meta_from_json, meta_page_from_json, namespace_from_json,
     namespace_page_from_json,
 };
-use crate::store::{Refusal, Store};
+use crate::store::Refusal;
 
 /// How often a list is begun anew whose pages went out of date while it was read.
 const RESTARTS: u32 = 3;
@@ -29,6 +30,8 @@ pub trait Names: Send + Sync + 'static {
     fn page(&self, body: &[u8]) -> Result<Page<Self::Item>, DecodeError>;
     /// Takes the complete list.
     fn replace(&self, all: Vec<Self::Item>);
+    /// Nothing may be listed: so it has been from the start, or for a while.
+    fn refused(&self);
     /// Takes one event other than a bookmark and gives the version that it brings the watch to.
     fn take(&self, event: Event, object: &[u8]) -> Result<Arc<str>, DecodeError>;
 }
@@ -42,21 +45,38 @@ pub struct Progress {
     pub live: bool,
     /// Why the last attempt failed.
     pub refusal: Option<Refusal>,
+    /// Nobody keeps it current any more.
+    pub ended: bool,
 }
 
 /// One listing that goes on until the source is dropped.
 pub struct Listing {
     pub collection: Collection,
     progress: watch::Sender<Progress>,
+    task: OnceLock<AbortHandle>,
 }
 
 impl Listing {
     pub fn start(core: &Arc<Core>, collection: Collection, names: impl Names) -> Arc<Self> {
-        let listing = Arc::new(Listing { collection, progress: watch::Sender::default() });
-        let task = listing.clone();
+        let listing = Arc::new(Listing { collection, progress: watch::Sender::default(), task: OnceLock::new() });
+        let running = listing.clone();
         let shared = core.clone();
-        core.spawn(async move { task.run(&shared, &names).await });
+        let _ = listing.task.set(core.spawn(async move { running.run(&shared, &names).await }));
         listing
+    }
+
+    /// Keeps nothing current any more. Who waits for it is told.
+    pub fn end(&self) {
+        if let Some(task) = self.task.get() {
+            task.abort();
+        }
+        let what = self.collection.name();
+        self.stalled(Refusal::NotFound { what });
+        self.progress.send_modify(|progress| progress.ended = true);
+    }
+
+    pub fn is_running(&self) -> bool {
+        !self.progress.borrow().ended
     }
 
     pub fn progress(&self) -> Progress {
@@ -76,10 +96,13 @@ impl Listing {
 
     async fn run(&self, core: &Arc<Core>, names: &impl Names) {
         let mut pace = Pace::new(core.poll);
+        let mut denials = Denials::default();
+        let mut refused = false;
         let mut interrupted = false;
         let mut version: Option<Arc<str>> = None;
         loop {
-            let Err(failure) = self.live(core, names, &mut version, interrupted, &mut pace).await else { continue };
+            let ended = self.live(core, names, &mut version, interrupted, (&mut pace, &mut denials)).await;
+            let Err(failure) = ended else { continue };
             tracing::debug!("{}: {failure}", self.collection.name());
             interrupted = failure.is_outage();
             if !interrupted {
@@ -88,6 +111,18 @@ impl Listing {
             }
             let before = if self.progress.borrow().complete { Before::Answered } else { Before::Never };
             let pause = pace.after(&failure, before);
+            let persists = denials.persist(&failure, core.poll);
+            if before == Before::Answered {
+                refused = false;
+            }
+            if failure.is_forbidden() && !refused && (before == Before::Never || persists) {
+                refused = true;
+                if before == Before::Answered {
+                    tracing::warn!("{}: access has been denied for a while: it is withdrawn", self.collection.name());
+                    self.progress.send_modify(|progress| progress.complete = false);
+                }
+                names.refused();
+            }
             if failure != Failure::Gone {
                 self.stalled(failure.refusal(self.collection.name(), core.client.server()));
             }
@@ -102,11 +137,11 @@ impl Listing {
         names: &impl Names,
         version: &mut Option<Arc<str>>,
         interrupted: bool,
-        pace: &mut Pace,
+        (pace, denials): (&mut Pace, &mut Denials),
     ) -> Result<(), Failure> {
         if version.is_none() {
             *version = Some(self.list(core, names).await?);
-            self.progress.send_replace(Progress { complete: true, live: true, refusal: None });
+            self.progress.send_replace(Progress { complete: true, live: true, ..Progress::default() });
         }
         let timing = &core.timing;
         let mut seconds = timing.seconds();
@@ -115,10 +150,11 @@ impl Listing {
             true => core.client.reopen(&request).await?,
             false => core.client.open(&request).await?,
         };
+        denials.reset();
         if interrupted {
             self.check_not_restored(core, names, version.as_deref()).await?;
         }
-        self.progress.send_replace(Progress { complete: true, live: true, refusal: None });
+        self.progress.send_replace(Progress { complete: true, live: true, ..Progress::default() });
         loop {
             read(&core.client, stream, timing.limit(seconds), version, |event, object| match event {
                 Event::Bookmark => Ok("".into()),
@@ -183,9 +219,9 @@ impl Listing {
     }
 }
 
-/// Namespaces go straight into the store.
+/// The names of namespaces.
 pub struct NamespaceNames {
-    pub store: Arc<Store>,
+    pub places: Arc<Places>,
 }
 
 impl Names for NamespaceNames {
@@ -196,14 +232,18 @@ impl Names for NamespaceNames {
     }
 
     fn replace(&self, all: Vec<Namespace>) {
-        self.store.set_namespaces(all);
+        self.places.namespaces_listed(all);
+    }
+
+    fn refused(&self) {
+        self.places.namespaces_refused();
     }
 
     fn take(&self, event: Event, object: &[u8]) -> Result<Arc<str>, DecodeError> {
         let namespace = namespace_from_json(object)?;
         match event {
-            Event::Deleted => self.store.remove_namespace(&namespace.item),
-            _ => self.store.add_namespace(namespace.item),
+            Event::Deleted => self.places.namespace_removed(&namespace.item),
+            _ => self.places.namespace_added(namespace.item),
         }
         Ok(namespace.version)
     }
@@ -213,7 +253,7 @@ impl Names for NamespaceNames {
 pub struct ObjectNames {
     pub kind: Kind,
     pub namespace: Option<Namespace>,
-    pub fetcher: Arc<Fetcher>,
+    pub places: Arc<Places>,
 }
 
 impl ObjectNames {
@@ -236,7 +276,11 @@ impl Names for ObjectNames {
     }
 
     fn replace(&self, all: Vec<Meta>) {
-        self.fetcher.listed(self.kind, self.namespace.as_ref(), all);
+        self.places.listed(self.kind, self.namespace.as_ref(), all);
+    }
+
+    fn refused(&self) {
+        self.places.refused(self.kind, self.namespace.as_ref());
     }
 
     fn take(&self, event: Event, object: &[u8]) -> Result<Arc<str>, DecodeError> {
@@ -244,8 +288,8 @@ impl Names for ObjectNames {
         self.check(&meta)?;
         let version = meta.version.clone();
         match event {
-            Event::Deleted => self.fetcher.removed(&meta.id),
-            _ => self.fetcher.present(meta),
+            Event::Deleted => self.places.fetcher.removed(&meta.id),
+            _ => self.places.fetcher.present(meta),
         }
         Ok(version)
     }

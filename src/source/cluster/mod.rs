@@ -5,8 +5,9 @@
 //! 1. [`config`] finds the kubeconfig and pins a context; [`proxy`] and [`headers`] settle the way there and who asks.
 //! 2. [`identity`] reads the credentials, [`exec`] by a plugin; [`session`] renews them; [`transport`] connects.
 //! 3. [`client`] makes the requests of [`request`], bounded by [`buffer`], and tells failures apart ([`failure`]).
-//! 4. [`watch`] reads watches; [`named`] follows one object; [`listing`] keeps names, [`fetch`] the values of listed
-//!    objects. They share [`core`] and wait by [`backoff`].
+//! 4. [`watch`] reads watches; [`named`] follows one object, [`followers`] has them all; [`listing`] keeps names, [`fetch`]
+//!    the values of listed objects, and [`places`] decides by the user's rights which listings there are. They share
+//!    [`core`] and wait by [`backoff`].
 //!
 //! An outage deletes nothing: only a DELETED event, the API's own 404 about that object and a complete list remove anything.
 
@@ -18,23 +19,25 @@ mod core;
 mod exec;
 mod failure;
 mod fetch;
+mod followers;
 mod headers;
 mod identity;
 mod listing;
 mod named;
+mod places;
 mod proxy;
 mod request;
 mod session;
 mod transport;
 mod watch;
+mod wiping;
 
 #[cfg(test)]
 mod fake;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
@@ -44,14 +47,11 @@ pub use config::{ClusterOptions, ConnectError, Login};
 use self::core::{Core, not_found};
 use client::Client;
 use config::{Environment, Target};
-use fetch::Fetcher;
-use listing::{Listing, NamespaceNames, ObjectNames};
-use named::Named;
-use request::Collection;
+use places::Places;
 use watch::Timing;
 
 use super::{Report, Scope, Source};
-use crate::object::{Namespace, Object, ObjectId};
+use crate::object::{Kind, Namespace, Object, ObjectId};
 use crate::store::{Refusal, Store};
 
 /// What `status` shows of a cluster.
@@ -67,9 +67,7 @@ pub struct ClusterStatus {
 /// A cluster's API server as a [`Source`]. Dropping it ends all of its tasks and connections.
 pub struct Cluster {
     core: Arc<Core>,
-    fetcher: Arc<Fetcher>,
-    listings: Mutex<Vec<Arc<Listing>>>,
-    named: Mutex<HashMap<ObjectId, Arc<Named>>>,
+    places: Arc<Places>,
     _alive: tokio::sync::watch::Sender<()>,
 }
 
@@ -91,8 +89,8 @@ impl Cluster {
         let client = Client::new(target, options.login, options.timeout).await?;
         let (sender, alive) = tokio::sync::watch::channel(());
         let core = Arc::new(Core { client: Arc::new(client), store, poll: options.poll, timing, alive });
-        let fetcher = Fetcher::new(core.clone());
-        Ok(Cluster { core, fetcher, listings: Mutex::default(), named: Mutex::default(), _alive: sender })
+        let places = Places::new(core.clone());
+        Ok(Cluster { core, places, _alive: sender })
     }
 
     /// The namespace to use where none is given: `-n`, else the context's, else `default`.
@@ -107,75 +105,41 @@ impl Cluster {
             requests: self.core.client.counts(),
         }
     }
-
-    /// The listing of a collection, started if there is none yet.
-    fn listing(&self, collection: Collection) -> Arc<Listing> {
-        let mut listings = lock(&self.listings);
-        if let Some(listing) = listings.iter().find(|listing| listing.collection == collection) {
-            return listing.clone();
-        }
-        let listing = match &collection {
-            Collection::Namespaces => {
-                let names = NamespaceNames { store: self.core.store.clone() };
-                Listing::start(&self.core, collection, names)
-            }
-            Collection::Objects { kind, namespace, .. } => {
-                let names = ObjectNames { kind: *kind, namespace: namespace.clone(), fetcher: self.fetcher.clone() };
-                Listing::start(&self.core, collection, names)
-            }
-        };
-        listings.push(listing.clone());
-        listing
-    }
-
-    /// The listing that has the object's name, or will have it.
-    fn listing_of(&self, id: &ObjectId) -> Option<Arc<Listing>> {
-        let covers = |listing: &&Arc<Listing>| match &listing.collection {
-            Collection::Objects { kind, namespace, .. } => {
-                *kind == id.kind && namespace.as_ref().is_none_or(|namespace| *namespace == id.namespace)
-            }
-            Collection::Namespaces => false,
-        };
-        lock(&self.listings).iter().find(covers).cloned()
-    }
-
-    fn named(&self, id: ObjectId) -> Arc<Named> {
-        lock(&self.named).entry(id.clone()).or_insert_with(|| Named::start(&self.core, id)).clone()
-    }
 }
 
 impl Source for Cluster {
     fn list(&self, scope: Scope) -> BoxFuture<'_, Result<(), Refusal>> {
-        let namespaces = scope.namespace.is_none().then_some(Collection::Namespaces);
-        let objects = scope.kinds.into_iter().map(|kind| Collection::Objects {
-            kind,
-            namespace: scope.namespace.clone(),
-            selector: scope.selector.clone(),
-        });
-        let collections: Vec<_> = namespaces.into_iter().chain(objects).collect();
-        Box::pin(async move {
-            // All at once, then one after another.
-            let listings: Vec<_> = collections.into_iter().map(|collection| self.listing(collection)).collect();
-            for listing in listings {
-                listing.first().await?;
-            }
-            Ok(())
-        })
+        Box::pin(self.places.list(scope))
+    }
+
+    fn look(&self, namespace: Namespace, kind: Kind) -> BoxFuture<'_, Result<(), Refusal>> {
+        Box::pin(self.places.look(namespace, kind))
     }
 
     fn follow(&self, id: ObjectId) -> BoxFuture<'_, Result<Arc<Object>, Refusal>> {
         Box::pin(async move {
-            let Some(listing) = self.listing_of(&id) else { return self.named(id).wait().await };
-            let progress = listing.progress();
-            if progress.complete && progress.live && self.core.store.get(&id).is_none() {
-                return Err(not_found(&id));
-            }
-            if !progress.complete && progress.refusal.is_some() {
+            let places = &self.places;
+            loop {
+                let listing = places.listing_of(&id).map(|listing| listing.progress());
                 // Names may not be listed, but this one may be read.
-                return self.named(id).wait().await;
+                let listing = listing.filter(|progress| progress.complete || progress.refusal.is_none());
+                let Some(progress) = listing else {
+                    match places.followers.follow(id.clone(), places.absence()).await {
+                        Some(answer) => return answer,
+                        // A listing has taken over meanwhile.
+                        None => continue,
+                    }
+                };
+                if progress.complete && progress.live && self.core.store.get(&id).is_none() {
+                    return Err(not_found(&id));
+                }
+                return places.fetcher.follow(id).await;
             }
-            self.fetcher.follow(id).await
         })
+    }
+
+    fn forget(&self, id: &ObjectId) {
+        self.places.followers.end(id);
     }
 
     fn report(&self) -> Report {
@@ -195,8 +159,4 @@ impl Source for Cluster {
     fn describe(&self) -> String {
         self.core.client.target().description.clone()
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }

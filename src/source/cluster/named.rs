@@ -8,13 +8,15 @@
 //! Where the name may be read but not watched it is polled.
 
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
+use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
-use super::core::{Before, Core, Pace, not_found};
+use super::core::{Before, Core, Denials, Pace, not_found};
 use super::failure::Failure;
 use super::request;
 use super::watch::{Event, is_older, read};
@@ -35,31 +37,61 @@ enum Answer {
     Unsure,
     /// The server was asked in vain.
     Refused(Refusal),
+    /// This object is no longer followed by name.
+    Ended,
+}
+
+/// What to do about an object that is not there or cannot be read at first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Absence {
+    /// Wait for it: it was asked for explicitly.
+    Wait,
+    /// Leave it: it is one of any number of names that somebody may try.
+    Leave,
 }
 
 /// One followed object, for those who ask for it.
 pub struct Named {
     core: Arc<Core>,
     id: ObjectId,
+    absence: Absence,
     answer: watch::Sender<Answer>,
     asked: Notify,
+    denials: Mutex<Denials>,
+    task: OnceLock<AbortHandle>,
+    /// Set when the task has said its last word.
+    left: AtomicBool,
 }
 
 impl Named {
     /// Begins to follow `id`.
-    pub fn start(core: &Arc<Core>, id: ObjectId) -> Arc<Self> {
+    pub fn start(core: &Arc<Core>, id: ObjectId, absence: Absence) -> Arc<Self> {
         let answer = watch::Sender::new(Answer::Pending);
-        let named = Named { core: core.clone(), id, answer, asked: Notify::new() };
+        let (denials, task, left) = (Mutex::default(), OnceLock::new(), AtomicBool::new(false));
+        let named = Named { core: core.clone(), id, absence, answer, asked: Notify::new(), denials, task, left };
         let named = Arc::new(named);
-        let task = named.clone();
-        core.spawn(async move { task.run().await });
+        let running = named.clone();
+        let _ = named.task.set(core.spawn(async move { running.run().await }));
         named
     }
 
+    /// Follows it no longer. Who waits is sent back to where they came from.
+    pub fn end(&self) {
+        if let Some(task) = self.task.get() {
+            task.abort();
+        }
+        self.left.store(true, Relaxed);
+        self.answer.send_replace(Answer::Ended);
+    }
+
     /// The object, or why there is none. Waits for the first answer only, or for a new attempt if the last one failed.
-    pub async fn wait(&self) -> Result<Arc<Object>, Refusal> {
+    /// `None`: it is no longer followed here.
+    pub async fn wait(&self) -> Option<Result<Arc<Object>, Refusal>> {
+        if self.has_ended() {
+            return None;
+        }
         if let Some(object) = self.core.loaded(&self.id) {
-            return Ok(object);
+            return Some(Ok(object));
         }
         let mut answer = self.answer.subscribe();
         let ask_again = self.answer.send_if_modified(|answer| {
@@ -76,17 +108,32 @@ impl Named {
         let limit = self.core.client.timeout() + Duration::from_millis(200);
         let answer = timeout(limit, answer.wait_for(|answer| !matches!(answer, Answer::Pending))).await;
         match answer.map(|answer| answer.map(|answer| answer.clone())) {
-            Ok(Ok(Answer::Refused(refusal))) => Err(refusal),
-            Ok(Ok(_)) => self.core.loaded(&self.id).ok_or_else(|| not_found(&self.id)),
-            Ok(Err(_)) | Err(_) => Err(self.core.refusal(&self.id, Failure::TimedOut)),
+            Ok(Ok(Answer::Refused(refusal))) => Some(Err(refusal)),
+            Ok(Ok(Answer::Ended)) => None,
+            Ok(Ok(_)) => Some(self.core.loaded(&self.id).ok_or_else(|| not_found(&self.id))),
+            Ok(Err(_)) | Err(_) => Some(Err(self.core.refusal(&self.id, Failure::TimedOut))),
         }
+    }
+
+    /// Whether nobody keeps it current any more.
+    pub fn has_ended(&self) -> bool {
+        self.left.load(Relaxed)
+    }
+
+    fn denials(&self) -> MutexGuard<'_, Denials> {
+        self.denials.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     async fn run(&self) {
         let mut pace = Pace::new(self.core.poll);
         let mut interrupted = false;
         loop {
-            let Err(failure) = self.live(interrupted, &mut pace).await else {
+            let ended = self.live(interrupted, &mut pace).await;
+            if self.is_left() {
+                // Who asks for it again begins anew; those who wait have their answer.
+                return self.conclude(ended.err());
+            }
+            let Err(failure) = ended else {
                 interrupted = false;
                 continue;
             };
@@ -95,7 +142,7 @@ impl Named {
                 *answer = match answer {
                     Answer::Pending => Answer::Refused(self.core.refusal(&self.id, failure.clone())),
                     Answer::Known => Answer::Unsure,
-                    Answer::Unsure | Answer::Refused(_) => return false,
+                    Answer::Unsure | Answer::Refused(_) | Answer::Ended => return false,
                 };
                 true
             });
@@ -110,6 +157,18 @@ impl Named {
         }
     }
 
+    /// The last word about an object that is left alone.
+    fn conclude(&self, failure: Option<Failure>) {
+        let refusal = failure.map_or_else(|| not_found(&self.id), |failure| self.core.refusal(&self.id, failure));
+        self.left.store(true, Relaxed);
+        self.answer.send_replace(Answer::Refused(refusal));
+    }
+
+    /// Whether there is nothing to follow, and nothing to wait for.
+    fn is_left(&self) -> bool {
+        self.absence == Absence::Leave && self.core.store.get(&self.id).is_none()
+    }
+
     /// Learns about the object and keeps up with it until something fails.
     async fn live(&self, interrupted: bool, pace: &mut Pace) -> Result<(), Failure> {
         let timing = &self.core.timing;
@@ -118,6 +177,9 @@ impl Named {
         let client = &self.core.client;
         if !interrupted {
             self.learn().await?;
+            if self.is_left() {
+                return Ok(());
+            }
         }
         let first = request(None, seconds);
         let opened = match interrupted {
@@ -156,6 +218,9 @@ impl Named {
             };
             read(client, stream, timing.limit(seconds), &mut version, take).await?;
             pace.reset();
+            if self.is_left() {
+                return Ok(());
+            }
             if !met && self.core.loaded(&self.id).is_some() {
                 self.learn().await?;
             }
@@ -177,6 +242,9 @@ impl Named {
                 () = self.asked.notified() => {}
             }
             self.learn().await?;
+            if self.is_left() {
+                break;
+            }
         }
         Ok(())
     }
@@ -187,6 +255,10 @@ impl Named {
             Ok(object) => self.put(object),
             Err(failure) if failure.is_not_found(self.id.name.as_str()) => self.removed(),
             Err(failure) => {
+                if self.denials().persist(&failure, self.core.poll) && self.core.store.get(&self.id).is_some() {
+                    tracing::warn!("{}: access has been denied for a while: what was shown is withdrawn", self.id);
+                    self.core.store.withdraw(&self.id);
+                }
                 self.answer.send_replace(Answer::Refused(self.core.refusal(&self.id, failure.clone())));
                 return Err(failure);
             }
@@ -228,6 +300,7 @@ impl Named {
     }
 
     fn put(&self, object: Object) {
+        self.denials().reset();
         self.core.put(object);
         self.answer.send_replace(Answer::Known);
     }

@@ -2,6 +2,7 @@
 
 mod connecting;
 mod following;
+mod lies;
 mod listing;
 mod requests;
 mod rotation;

@@ -9,7 +9,8 @@
 //!   connections out of the pool. A peer whose kernel still answers while its server does not is noticed by
 //!   [`super::watch`]'s own deadline.
 //!
-//! What is sent and received passes through buffers of rustls and hyper that are not wiped; ours are.
+//! What is received passes through a buffer of hyper, which [`Wiping`] wipes while the connection waits, and one of rustls,
+//! which keeps the last record until the next one comes. Whatever they give back is wiped by [`crate::memory::Wiping`].
 
 use std::error::Error;
 use std::io;
@@ -34,6 +35,7 @@ use tower_service::Service;
 
 use super::config::{ConnectError, Target, secret_header};
 use super::identity::ClientCertificate;
+use super::wiping::Wiping;
 
 pub type BoxError = Box<dyn Error + Send + Sync>;
 
@@ -174,9 +176,9 @@ where
     C::Response: 'static,
     C::Error: Into<BoxError>,
 {
-    type Response = C::Response;
+    type Response = Wiping<C::Response>;
     type Error = BoxError;
-    type Future = Pin<Box<dyn Future<Output = Result<C::Response, BoxError>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Wiping<C::Response>, BoxError>> + Send>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         self.inner.poll_ready(context).map_err(Into::into)
@@ -187,7 +189,7 @@ where
         // A timeout is an io::Error, as the kernel's own would be.
         Box::pin(async move {
             match connecting.await {
-                Ok(connected) => connected.map_err(Into::into),
+                Ok(connected) => connected.map(Wiping).map_err(Into::into),
                 Err(_) => Err(io::Error::from(io::ErrorKind::TimedOut).into()),
             }
         })

@@ -3,7 +3,8 @@
 
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, Engine as _, GeneralPurpose, GeneralPurposeConfig};
-use zeroize::Zeroizing;
+
+use crate::memory::Wiped;
 
 const GO: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
@@ -21,17 +22,21 @@ pub(super) fn least_decoded(text: &str) -> usize {
     (text.len() / 8 * 3).saturating_sub(2)
 }
 
-/// Decodes `text`; the result's capacity may exceed its length.
-pub(super) fn decode(text: &str) -> Result<Zeroizing<Vec<u8>>, NotBase64> {
-    let mut joined = Zeroizing::new(Vec::new());
+/// Decodes `text`.
+pub(super) fn decode(text: &str) -> Result<Wiped, NotBase64> {
+    let mut joined;
     let encoded = if text.contains(['\r', '\n']) {
-        joined.reserve_exact(text.len());
-        joined.extend(text.bytes().filter(|b| !matches!(b, b'\r' | b'\n')));
-        joined.as_slice()
+        joined = Wiped::zeroed(text.len());
+        let mut len = 0;
+        for byte in text.bytes().filter(|byte| !matches!(byte, b'\r' | b'\n')) {
+            joined[len] = byte;
+            len += 1;
+        }
+        &joined[..len]
     } else {
         text.as_bytes()
     };
-    let mut bytes = Zeroizing::new(vec![0; base64::decoded_len_estimate(encoded.len())]);
+    let mut bytes = Wiped::zeroed(base64::decoded_len_estimate(encoded.len()));
     let len = GO.decode_slice(encoded, &mut bytes).map_err(|_| NotBase64)?;
     bytes.truncate(len);
     Ok(bytes)
@@ -45,7 +50,7 @@ mod tests {
     fn base64_is_what_go_accepts() {
         let good = [("", ""), ("aGk=", "hi"), ("aG\r\nk=\n", "hi"), ("aGk\n=", "hi"), ("aGl=", "hi"), ("YWJj", "abc")];
         for (text, want) in good {
-            assert_eq!(decode(text).as_deref().map(Vec::as_slice), Ok(want.as_bytes()), "{text:?}");
+            assert_eq!(decode(text).as_deref(), Ok(want.as_bytes()), "{text:?}");
         }
         for bad in ["aGk", "aGk==", "a", "=", "aG k=", "aGk=YWJj", "_-==", "aGk=\t"] {
             assert_eq!(decode(bad), Err(NotBase64), "{bad:?}");

@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use super::error::{Checked, Label, Refused};
 use super::node::{Content, Map, Node};
 use super::{base64, metadata};
+use crate::memory::Wiped;
 use crate::object::{Key, Kind, MAX_DATA_BYTES, Namespace, ObjectId, Value};
 
 /// How much decoded base64 one file may hold, in bytes. The file's own limit bounds it already, except for aliases.
@@ -156,12 +157,12 @@ impl Decoder<'_> {
             }
             Content::Text(text) => base64::decode(text.as_str()).ok(),
             // Go takes a list of numbers for bytes, too.
-            Content::List(members) => bytes_of(members).map(zeroize::Zeroizing::new),
+            Content::List(members) => bytes_of(members),
             _ => return Err((node.line, Refused::NotAString { field, key: label(key), found: node.what() })),
         };
         let decoded = decoded.ok_or((node.line, Refused::NotBase64 { field, key: label(key), plain }))?;
         self.budget = self.budget.checked_sub(decoded.len()).ok_or(too_large)?;
-        Ok(Value::copy_of(&decoded))
+        Ok(Value::from(decoded))
     }
 }
 
@@ -242,13 +243,17 @@ fn boolean(map: &Map, field: &'static str) -> Checked<Option<bool>> {
     }
 }
 
-fn bytes_of(members: &[Node]) -> Option<Vec<u8>> {
+fn bytes_of(members: &[Node]) -> Option<Wiped> {
     let byte = |node: &Node| match node.content {
         Content::Null => Some(0),
         Content::Int(byte) => u8::try_from(byte).ok(),
         _ => None,
     };
-    members.iter().map(byte).collect()
+    let mut bytes = Wiped::zeroed(members.len());
+    for (place, node) in bytes.iter_mut().zip(members) {
+        *place = byte(node)?;
+    }
+    Some(bytes)
 }
 
 fn label(key: &str) -> Label {

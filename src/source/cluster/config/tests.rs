@@ -47,7 +47,7 @@ fn the_home_kubeconfig_is_the_default() {
     let target = home.find(&ClusterOptions::default()).unwrap();
     assert_eq!(target.description, "context dev (https://dev.example.com:6443)");
     assert_eq!(target.namespace.as_str(), "ns-dev");
-    let typed = ClusterOptions { namespace: Some(Namespace::new("typed").unwrap()), ..ClusterOptions::default() };
+    let typed = ClusterOptions { namespaces: vec![Namespace::new("typed").unwrap()], ..ClusterOptions::default() };
     assert_eq!(home.find(&typed).unwrap().namespace.as_str(), "typed");
 }
 

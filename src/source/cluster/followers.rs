@@ -1,0 +1,69 @@
+//! The objects that are followed one by one, each by requests that name it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use super::core::Core;
+use super::named::{Absence, Named};
+use crate::object::{Kind, Namespace, Object, ObjectId};
+use crate::store::Refusal;
+
+/// See the module's documentation.
+pub struct Followers {
+    core: Arc<Core>,
+    named: Mutex<HashMap<ObjectId, Arc<Named>>>,
+}
+
+impl Followers {
+    pub fn new(core: Arc<Core>) -> Self {
+        Followers { core, named: Mutex::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<ObjectId, Arc<Named>>> {
+        self.named.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Begins to follow the object, if that has not been done.
+    pub fn start(&self, id: ObjectId, absence: Absence) -> Arc<Named> {
+        let mut named = self.lock();
+        if let Some(running) = named.get(&id).filter(|running| !running.has_ended()) {
+            return running.clone();
+        }
+        let started = Named::start(&self.core, id.clone(), absence);
+        named.insert(id, started.clone());
+        started
+    }
+
+    /// The object, followed from now on. `None`: it was handed over to a listing meanwhile.
+    pub async fn follow(&self, id: ObjectId, absence: Absence) -> Option<Result<Arc<Object>, Refusal>> {
+        let named = self.start(id.clone(), absence);
+        let answer = named.wait().await;
+        if named.has_ended() {
+            let mut all = self.lock();
+            if all.get(&id).is_some_and(|current| Arc::ptr_eq(current, &named)) {
+                all.remove(&id);
+            }
+        }
+        answer
+    }
+
+    pub fn end(&self, id: &ObjectId) {
+        let ended = self.lock().remove(id);
+        if let Some(named) = ended {
+            named.end();
+        }
+    }
+
+    /// A listing takes over: ends those of one kind, in one namespace or in all, and gives their ids.
+    pub fn end_all(&self, kind: Kind, namespace: Option<&Namespace>) -> Vec<ObjectId> {
+        let covered = |id: &ObjectId| id.kind == kind && namespace.is_none_or(|wanted| *wanted == id.namespace);
+        let ended: Vec<_> = self.lock().extract_if(|id, _| covered(id)).collect();
+        ended
+            .into_iter()
+            .map(|(id, named)| {
+                named.end();
+                id
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,196 @@
+//! Which listings a view has, by the user's rights: one for the whole cluster and kind, else one for each namespace that
+//! somebody looks at, else none, and every object is asked for by its name.
+//!
+//! What is refused is asked for again at every poll ([`Listing`]), so rights that come take effect by themselves: the names
+//! go into the store, and objects that had been followed one by one are followed by the listing from then on. Rights that
+//! go take that way back: what was only a name is withdrawn, and what somebody has read is followed by its name for as long
+//! as that is allowed.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use super::core::Core;
+use super::fetch::Fetcher;
+use super::followers::Followers;
+use super::listing::{Listing, NamespaceNames, ObjectNames};
+use super::named::Absence;
+use super::request::Collection;
+use crate::object::{Kind, Namespace, ObjectId};
+use crate::source::Scope;
+use crate::store::{Access, Refusal};
+
+/// See the module's documentation.
+pub struct Places {
+    core: Arc<Core>,
+    pub fetcher: Arc<Fetcher>,
+    pub followers: Followers,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    listings: Vec<Arc<Listing>>,
+    selector: Option<String>,
+}
+
+impl Places {
+    pub fn new(core: Arc<Core>) -> Arc<Self> {
+        let fetcher = Fetcher::new(core.clone());
+        let followers = Followers::new(core.clone());
+        Arc::new(Places { core, fetcher, followers, state: Mutex::default() })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Starts the listings of a view and waits for what they give first.
+    pub async fn list(self: &Arc<Self>, scope: Scope) -> Result<(), Refusal> {
+        let namespaces = scope.namespace.is_none().then_some(Collection::Namespaces);
+        let selector = scope.selector;
+        self.lock().selector.clone_from(&selector);
+        let objects = scope.kinds.into_iter().map(|kind| Collection::Objects {
+            kind,
+            namespace: scope.namespace.clone(),
+            selector: selector.clone(),
+        });
+        let collections: Vec<_> = namespaces.into_iter().chain(objects).collect();
+        // All at once, then one after another.
+        let listings: Vec<_> = collections.into_iter().map(|collection| self.listing(collection)).collect();
+        for listing in listings {
+            match listing.first().await {
+                // There is another way: see `refused`.
+                Err(Refusal::Forbidden { .. }) if scope.namespace.is_none() => {}
+                other => other?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds out about the names of one kind in one namespace.
+    pub async fn look(self: &Arc<Self>, namespace: Namespace, kind: Kind) -> Result<(), Refusal> {
+        let selector = self.lock().selector.clone();
+        let whole = Collection::Objects { kind, namespace: None, selector: selector.clone() };
+        if self.existing(&whole).is_some_and(|listing| listing.progress().complete) {
+            return Ok(());
+        }
+        let listing = self.listing(Collection::Objects { kind, namespace: Some(namespace.clone()), selector });
+        let found = match listing.first().await {
+            Ok(()) => Access::Listed,
+            Err(Refusal::Forbidden { .. }) => Access::ByName,
+            Err(refusal) => return Err(refusal),
+        };
+        // The namespace may have been made anew since the listing began.
+        if listing.is_running() {
+            self.core.store.set_access(kind, Some(&namespace), found);
+        }
+        Ok(())
+    }
+
+    fn existing(&self, collection: &Collection) -> Option<Arc<Listing>> {
+        self.lock().listings.iter().find(|listing| listing.collection == *collection).cloned()
+    }
+
+    /// The listing of a collection, started if there is none yet.
+    fn listing(self: &Arc<Self>, collection: Collection) -> Arc<Listing> {
+        let mut state = self.lock();
+        if let Some(listing) = state.listings.iter().find(|listing| listing.collection == collection) {
+            return listing.clone();
+        }
+        let places = self.clone();
+        let listing = match &collection {
+            Collection::Namespaces => Listing::start(&self.core, collection, NamespaceNames { places }),
+            Collection::Objects { kind, namespace, .. } => {
+                let names = ObjectNames { kind: *kind, namespace: namespace.clone(), places };
+                Listing::start(&self.core, collection, names)
+            }
+        };
+        state.listings.push(listing.clone());
+        listing
+    }
+
+    /// The listing that has the object's name, or will have it: that of its namespace if there is one, since it is there
+    /// only where the cluster's is refused.
+    pub fn listing_of(&self, id: &ObjectId) -> Option<Arc<Listing>> {
+        let rank = |listing: &Arc<Listing>| match &listing.collection {
+            Collection::Objects { kind, namespace, .. } if *kind == id.kind => match namespace {
+                Some(namespace) => (*namespace == id.namespace).then_some(1),
+                None => Some(0),
+            },
+            _ => None,
+        };
+        let state = self.lock();
+        state
+            .listings
+            .iter()
+            .filter_map(|listing| Some((rank(listing)?, listing)))
+            .max_by_key(|(rank, _)| *rank)
+            .map(|(_, listing)| listing.clone())
+    }
+
+    /// How to ask for objects that are not listed: in a view their names may be anybody's guesses.
+    pub fn absence(&self) -> Absence {
+        if self.lock().listings.is_empty() { Absence::Wait } else { Absence::Leave }
+    }
+
+    // ---- what the listings find out
+
+    /// A complete list of one kind, in one namespace or in all.
+    pub(super) fn listed(&self, kind: Kind, namespace: Option<&Namespace>, all: Vec<crate::object::Meta>) {
+        let followed = self.followers.end_all(kind, namespace);
+        followed.into_iter().for_each(|id| self.fetcher.adopt(id));
+        self.fetcher.listed(kind, namespace, all);
+        if namespace.is_none() {
+            self.end(|of, namespace| of == kind && namespace.is_some());
+        }
+        self.core.store.set_access(kind, namespace, Access::Listed);
+    }
+
+    /// One kind may not be listed, in one namespace or in all, now or any more.
+    pub(super) fn refused(&self, kind: Kind, namespace: Option<&Namespace>) {
+        for id in self.fetcher.delisted(kind, namespace) {
+            self.followers.start(id, Absence::Leave);
+        }
+        let access = if namespace.is_some() { Access::ByName } else { Access::Unread };
+        self.core.store.set_access(kind, namespace, access);
+    }
+
+    pub(super) fn namespaces_listed(&self, all: Vec<Namespace>) {
+        let gone = self.core.store.namespaces().into_iter().filter(|namespace| !all.contains(namespace));
+        let gone: Vec<_> = gone.collect();
+        gone.iter().for_each(|namespace| self.end_namespace(namespace));
+        self.core.store.set_namespaces(all);
+    }
+
+    pub(super) fn namespace_added(&self, namespace: Namespace) {
+        self.core.store.add_namespace(namespace);
+    }
+
+    pub(super) fn namespace_removed(&self, namespace: &Namespace) {
+        self.end_namespace(namespace);
+        self.core.store.remove_namespace(namespace);
+    }
+
+    /// Namespaces may not be listed: those that the user has named are shown, and those of which something is known.
+    pub(super) fn namespaces_refused(&self) {
+        let mut shown: BTreeSet<Namespace> = self.core.client.target().namespaces.iter().cloned().collect();
+        shown.extend(self.core.store.namespaces_with_objects());
+        self.namespaces_listed(shown.into_iter().collect());
+    }
+
+    /// What was followed in a namespace that is gone.
+    fn end_namespace(&self, namespace: &Namespace) {
+        self.end(|_, of| of == Some(namespace));
+        Kind::ALL.into_iter().for_each(|kind| drop(self.followers.end_all(kind, Some(namespace))));
+    }
+
+    fn end(&self, wanted: impl Fn(Kind, Option<&Namespace>) -> bool) {
+        self.lock().listings.retain(|listing| match &listing.collection {
+            Collection::Objects { kind, namespace, .. } if wanted(*kind, namespace.as_ref()) => {
+                listing.end();
+                false
+            }
+            _ => true,
+        });
+    }
+}
