@@ -169,6 +169,8 @@ impl Client {
     pub fn watch(mut self, path: &str, version: &str) -> Watch {
         let path = format!("{path}{}watch=1&resourceVersion={version}", if path.contains('?') { '&' } else { '?' });
         assert!(matches!(self.begin("GET", &path, &NOTHING), Framing::Chunked), "a watch has no length");
+        // It is silent while nothing changes.
+        self.tls.sock.set_read_timeout(None).expect("no timeout");
         Watch { client: self, line: Vec::new() }
     }
 }

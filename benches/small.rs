@@ -1,7 +1,9 @@
 //! Small things: start and size of the binary, the demo, and what an idle daemon costs; the start against `true`.
 
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::bare::Client;
 use crate::machine::field;
@@ -60,15 +62,32 @@ fn idle(report: &mut Report) {
     let pids: Vec<u32> = mounts.iter().map(Mount::pid).collect();
     std::thread::sleep(SETTLE);
     let before: Vec<Activity> = pids.iter().map(|pid| Activity::of(*pid)).collect();
-    std::thread::sleep(IDLE);
+    let mounts_changed = changes_of_the_mount_table(IDLE);
     for ((name, pid), before) in ["manifests", "a Secret", "the cluster"].into_iter().zip(pids).zip(before) {
         let after = Activity::of(pid);
         let wakeups = after.wakeups - before.wakeups;
         // Connections that were closed meanwhile take their counts with them.
         let segments = after.segments.saturating_sub(before.segments);
-        let rival = format!("{segments} segments from the server");
+        let rival = format!("{segments} segments received, {mounts_changed} mounts changed");
         report.beside(&format!("idle 20 s, mount of {name}: wake-ups"), &wakeups.to_string(), &rival);
         report.exactly("  beyond the API server's own traffic", wakeups.saturating_sub(segments), 0);
+    }
+}
+
+/// Waits, and counts meanwhile how often something is mounted or unmounted: every daemon of this host looks whether it was
+/// its own mount.
+fn changes_of_the_mount_table(time: Duration) -> usize {
+    let table = std::fs::File::open("/proc/self/mountinfo").expect("mountinfo");
+    let end = Instant::now() + time;
+    let mut changes = 0;
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
+        // The kernel says PRI and ERR once for each change; a first poll tells nothing but that it is watched from now on.
+        if poll(&mut [PollFd::new(&table, PollFlags::PRI)], Some(&timeout)).expect("poll") == 0 {
+            return changes;
+        }
+        changes += 1;
     }
 }
 
