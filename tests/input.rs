@@ -348,6 +348,43 @@ fn umount_touches_nothing_but_mounts_of_secretfs() {
     sandbox.is_clean();
 }
 
+#[test]
+fn of_several_mounts_to_end_one_that_fails_does_not_keep_the_others() {
+    let sandbox = sandbox();
+    succeed(sandbox.secretfs().args(["mount", "-f", "good.yaml", "secret/s", "mnt"]));
+    let mut command = sandbox.secretfs();
+    command.args(["umount", "missing", "mnt"]);
+    let output = run(&mut command);
+    is_refusal(&command, &output, 7, &["missing", "does not exist"]);
+    sandbox.is_clean();
+}
+
+/// Runs `secretfs mount` as the ordinary user in a mount namespace of its own, after this script has hidden something.
+#[track_caller]
+fn mount_without(hide: &str, args: &str, parts: &[&str]) {
+    let sandbox = sandbox();
+    let User { uid, gid } = ordinary();
+    let script = format!(
+        "{hide} && exec setpriv --reuid {uid} --regid {gid} --clear-groups \"$0\" mount -f good.yaml {args} secret/s mnt"
+    );
+    let mut command = Command::new("unshare");
+    command.args(["-m", "sh", "-c", &script, env!("CARGO_BIN_EXE_secretfs")]);
+    let output = run(sandbox.runs(&mut command));
+    is_refusal(&command, &output, 8, parts);
+    sandbox.is_clean();
+}
+
+#[test]
+fn without_fuse_or_its_helper_a_mount_is_refused() {
+    let no_device = "mount -t tmpfs none /mnt && mknod -m 0666 /mnt/null c 1 3 && mount --bind /mnt /dev";
+    let closed_device =
+        "mount -t tmpfs none /mnt && mknod -m 0600 /mnt/fuse c 10 229 && mount --bind /mnt/fuse /dev/fuse";
+    let no_helper = "mount --bind /dev/null \"$(readlink -f \"$(command -v fusermount3)\")\"";
+    mount_without(no_device, "", &["modprobe fuse"]);
+    mount_without(closed_device, "", &["/dev/fuse", "chmod 0666"]);
+    mount_without(no_helper, "", &["fusermount3", "package fuse3"]);
+}
+
 /// Mounts at `dir` as typed, reads, and unmounts by the same words.
 #[track_caller]
 fn works_at(user: User, dir: &OsStr) {
@@ -477,6 +514,15 @@ fn a_reader_that_has_gone_does_no_harm() {
         command.args(words.split(' ')).stdout(writer.try_clone().expect("a descriptor")).stderr(writer);
         assert_eq!(command.status().expect("its end").code(), Some(code), "{words}");
     }
+}
+
+#[test]
+fn output_that_cannot_be_written_is_an_error() {
+    let sandbox = sandbox();
+    let output = run(&mut sandbox.bash("secretfs cat -f good.yaml secret/s >/dev/full"));
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert!(text.starts_with("secretfs: cannot write to standard output: No space left"), "{text}");
 }
 
 #[test]

@@ -89,8 +89,10 @@ fn ls_and_stat_show_links_modes_and_true_sizes() {
 fn df_du_and_findmnt_show_what_is_mounted_and_how_large() {
     let playground = mounted(&[("a", &[b'x'; 5000]), ("b", b"y")]);
     let root = playground.path("");
-    let findmnt = quietly(Command::new("findmnt").args(["-n", "-o", "SOURCE,FSTYPE", "--mountpoint"]).arg(&root));
-    assert_eq!(findmnt.split_whitespace().collect::<Vec<_>>(), ["secretfs:default/secret/s", "fuse.secretfs"]);
+    let findmnt =
+        quietly(Command::new("findmnt").args(["-n", "-o", "SOURCE,FSTYPE,VFS-OPTIONS", "--mountpoint"]).arg(&root));
+    let shown = ["secretfs:default/secret/s", "fuse.secretfs", "ro,nosuid,nodev,noexec,relatime"];
+    assert_eq!(findmnt.split_whitespace().collect::<Vec<_>>(), shown);
     let df =
         quietly(Command::new("df").args(["--block-size=1", "--output=source,fstype,used,iused,target"]).arg(&root));
     let row: Vec<&str> = df.lines().nth(1).expect("a row").split_whitespace().collect();

@@ -7,7 +7,9 @@ use crate::exit::{Code, Failure};
 
 /// Prints bytes as they are. A reader that has seen enough (head) is no error.
 pub fn bytes(bytes: &[u8]) -> Result<u8, Failure> {
-    match io::stdout().lock().write_all(bytes) {
+    let mut out = io::stdout().lock();
+    // Without a flush the last line is written at exit, where nobody sees an error.
+    match out.write_all(bytes).and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Failure::new(Code::Failed, format!("cannot write to standard output: {error}")))
         }

@@ -34,12 +34,15 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
         }
         return Ok(0);
     }
+    // One that fails does not keep the others mounted.
+    let mut outcome = Ok(0);
     for dir in &args.dirs {
-        if args.lazy {
-            unmount::unmount_lazy(dir)?;
-        } else {
-            unmount::unmount(dir)?;
+        let ended = if args.lazy { unmount::unmount_lazy(dir) } else { unmount::unmount(dir) };
+        if let Err(error) = ended
+            && let Err(previous) = std::mem::replace(&mut outcome, Err(Failure::from(error)))
+        {
+            output::say(&format!("secretfs: {previous}"));
         }
     }
-    Ok(0)
+    outcome
 }

@@ -38,9 +38,11 @@ pub(super) struct Stage {
 /// Lets the helper mount and receives the connection.
 ///
 /// # Errors
-/// The `Helper...` variants, [`MountError::AllowOtherDenied`].
+/// [`MountError::FuseMissing`], [`MountError::FuseDenied`], the `Helper...` variants, [`MountError::AllowOtherDenied`].
 pub(super) fn prepare(request: &Request, target: Target) -> Result<(OwnedFd, Stage), MountError> {
     let helper = find_helper()?;
+    // The helper opens the device with the caller's rights; what it says when it cannot is for its own command line.
+    drop(device::open()?);
     // The helper checks and opens the directory by itself, and ours would keep it from unmounting after a mistake.
     let Target { fd, path } = target;
     drop(fd);
