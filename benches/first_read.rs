@@ -5,93 +5,100 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use serde_json::{Value, json};
+
 use crate::bare::{Client, secret_path};
-use crate::report::{Report, Rival};
+use crate::report::{Report, Rival, Unit};
 use crate::rounds::{interleaved, interleaved_with, seconds};
-use crate::support::cluster::{Cluster, Namespace, cluster, namespace};
+use crate::support::cluster::{Cluster, cluster};
 use crate::support::mount::Mount;
 use crate::support::{subdir, succeed, tempdir, wait_until};
 
 /// One at a time, as when somebody works in a shell: each contestant has its turn every 0.3 s.
 const PACED: usize = 31;
 const PAUSE: Duration = Duration::from_millis(150);
+const KUBECTL: usize = 5;
 /// One after another, as a script does it.
 const SERIES: usize = 5;
 const LENGTH: usize = 100;
-const KUBECTL: usize = 5;
+/// So few in each namespace that secretfs takes it for no crawl and makes a GET for each.
+const NEIGHBOURS: usize = 4;
 
 const VALUE: &str = "correct horse battery staple";
 
+/// Where Secrets are that are read one by one, and that are read all at once; each only once, or it would be no first read.
+const ALONE: &str = "alone";
+const CROWD: &str = "crowd";
+const BARE: &str = "bare";
+
 pub fn run(report: &mut Report) {
     let cluster = cluster();
-    let namespace = namespace();
-    let mut api = Client::connect(cluster);
-    let supply = Supply::make(&mut api, &namespace.name);
+    let mut client = Client::connect(cluster);
+    // With the rounds that do not count.
+    let alone = (PACED + 1) + (KUBECTL + 1) + (SERIES + 1) * LENGTH;
+    let crowd = (SERIES + 1) * LENGTH;
+    let mut alone = supply(&mut client, ALONE, alone, NEIGHBOURS).into_iter();
+    let mut crowd = supply(&mut client, CROWD, crowd, LENGTH).into_iter();
+    let bare = (PACED + 1) + (KUBECTL + 1) + 2 * (SERIES + 1) * LENGTH;
+    let mut bare = supply(&mut client, BARE, bare, LENGTH).into_iter();
     let dir = tempdir();
     let mount = mount(cluster, &subdir(dir.path(), "k8s"));
-    let view = mount.path(&namespace.name);
     report.part("first-read", "the first read of a Secret in a view of the whole cluster");
 
-    let mut ours = supply.names("ours");
-    let mut bare = supply.names("bare");
-    let mut read = || {
-        let file = view.join(ours.next().expect("a Secret")).join("key");
-        seconds(|| assert_eq!(std::fs::read_to_string(&file).expect("read"), VALUE))
+    let mut read_alone = || read(&mount, &alone.next().expect("a Secret"));
+    let mut get = |count: usize| {
+        let paths: Vec<String> = bare.by_ref().take(count).map(|secret| secret.path()).collect();
+        assert_eq!(paths.len(), count, "a Secret for each");
+        paths.iter().map(|path| seconds(|| assert!(client.get(path).len() > VALUE.len()))).sum::<f64>()
     };
-    let mut get = || {
-        let path = secret_path(&namespace.name, &bare.next().expect("a Secret"));
-        seconds(|| assert!(api.get(&path).len() > VALUE.len()))
-    };
-    let mut kubectl = supply.names("kubectl");
-    let mut kubectl = || kubectl_get(&namespace, &kubectl.next().expect("a Secret"));
+    let [ours, rival] = interleaved_with(PACED, PAUSE, [&mut read_alone, &mut || get(1)]);
+    let rival = Rival { name: "bare GET, warm connection", value: rival.median() };
+    report.against("one each 0.3 s", ours.median(), &rival, Some(1.5));
 
-    let [one, bare_one] = interleaved_with(PACED, PAUSE, [&mut read, &mut get]);
-    // Counted before the series, which is a crawl: that is served by pages, not by one GET each.
-    let paced = requests(cluster, &namespace.name, PACED + 1);
-    let [many, bare_many] = interleaved(
-        SERIES,
-        [&mut || (0..LENGTH).map(|_| read()).sum::<f64>(), &mut || (0..LENGTH).map(|_| get()).sum::<f64>()],
-    );
-    let [beside_kubectl, kubectl] = interleaved_with(KUBECTL, PAUSE, [&mut read, &mut kubectl]);
+    let mut read_series = || (0..LENGTH).map(|_| read_alone()).sum();
+    let [ours, rival] = interleaved(SERIES, [&mut read_series, &mut || get(LENGTH)]);
+    let rival = Rival { name: "100 bare GETs", value: rival.median() };
+    report.against("100 one after another, of 25 namespaces", ours.median(), &rival, Some(2.0));
 
-    let rival = Rival { name: "bare GET, warm connection", value: bare_one.median() };
-    report.against("one each 0.3 s", one.median(), &rival, Some(1.5));
-    let rival = Rival { name: "100 bare GETs", value: bare_many.median() };
-    report.against("100 one after another", many.median(), &rival, Some(2.0));
-    let rival = Rival { name: "kubectl get | base64 -d", value: kubectl.median() };
-    report.against("now and then", beside_kubectl.median(), &rival, None);
+    let mut read_crowd = || crowd.by_ref().take(LENGTH).map(|secret| read(&mount, &secret)).sum();
+    let [ours, rival] = interleaved(SERIES, [&mut read_crowd, &mut || get(LENGTH)]);
+    let rival = Rival { name: "100 bare GETs", value: rival.median() };
+    report.against("100 one after another, of one namespace", ours.median(), &rival, Some(2.0));
 
-    let reads = PACED + 1;
-    report.exactly(&format!("GETs for the {reads} Secrets read one each 0.3 s"), paced.gets, reads as u64);
-    report.exactly("other requests that name one of them", paced.others, 0);
+    let mut kubectl = || kubectl_get(cluster, &bare.next().expect("a Secret"));
+    let [ours, rival] = interleaved_with(KUBECTL, PAUSE, [&mut read_alone, &mut kubectl]);
+    let rival = Rival { name: "kubectl get | base64 -d", value: rival.median() };
+    report.against("now and then", ours.median(), &rival, None);
+
+    assert!(alone.next().is_none() && crowd.next().is_none(), "all were read");
+    count_requests(report, cluster);
 }
 
-/// A Secret for each read: a second read would not be a first one.
-struct Supply;
+/// A Secret that nobody has read.
+struct Secret {
+    namespace: String,
+    name: String,
+}
 
-impl Supply {
-    fn make(api: &mut Client, namespace: &str) -> Self {
-        for kind in ["ours", "bare", "kubectl"] {
-            for name in Supply.names(kind) {
-                api.create_secret(namespace, &name, "key", VALUE);
-            }
+impl Secret {
+    fn path(&self) -> String {
+        secret_path(&self.namespace, &self.name)
+    }
+}
+
+/// Makes `count` Secrets, so many in each namespace.
+fn supply(client: &mut Client, kind: &str, count: usize, in_each: usize) -> Vec<Secret> {
+    let make = |number: usize| {
+        let namespace = format!("{kind}-{:03}", number / in_each);
+        if number.is_multiple_of(in_each) {
+            let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
+            client.create("/api/v1/namespaces", &object);
         }
-        Supply
-    }
-
-    /// With the rounds that do not count.
-    fn count(&self, kind: &str) -> usize {
-        let all = (PACED + 1) + (SERIES + 1) * LENGTH;
-        match kind {
-            "kubectl" => KUBECTL + 1,
-            "ours" => all + KUBECTL + 1,
-            _ => all,
-        }
-    }
-
-    fn names(&self, kind: &'static str) -> impl Iterator<Item = String> + use<> {
-        (0..self.count(kind)).map(move |number| format!("{kind}-{number:04}"))
-    }
+        let name = format!("secret-{:03}", number % in_each);
+        client.create_secret(&namespace, &name, "key", VALUE);
+        Secret { namespace, name }
+    };
+    (0..count).map(make).collect()
 }
 
 fn mount(cluster: &Cluster, dir: &Path) -> Mount {
@@ -100,29 +107,35 @@ fn mount(cluster: &Cluster, dir: &Path) -> Mount {
     })
 }
 
-fn kubectl_get(namespace: &Namespace, name: &str) -> f64 {
-    let kubectl = namespace.cluster.kubectl();
+fn read(mount: &Mount, secret: &Secret) -> f64 {
+    let file = mount.dir.join(&secret.namespace).join(&secret.name).join("key");
+    seconds(|| assert_eq!(std::fs::read_to_string(&file).expect("read"), VALUE))
+}
+
+fn kubectl_get(cluster: &Cluster, secret: &Secret) -> f64 {
+    let kubectl = cluster.kubectl();
     let mut pipe = Command::new("sh");
     pipe.arg("-c").arg("\"$0\" -n \"$1\" get secret \"$2\" -o 'jsonpath={.data.key}' | base64 -d");
-    pipe.arg(kubectl.get_program()).arg(&namespace.name).arg(name);
+    pipe.arg(kubectl.get_program()).arg(&secret.namespace).arg(&secret.name);
     pipe.envs(kubectl.get_envs().filter_map(|(name, value)| Some((name, value?))));
     seconds(|| assert_eq!(succeed(&mut pipe), VALUE))
 }
 
-struct Requests {
-    gets: u64,
-    others: u64,
-}
-
-/// What the API server was asked about the Secrets that secretfs read; waits until its log has that many lines.
-fn requests(cluster: &Cluster, namespace: &str, at_least: usize) -> Requests {
-    let ours = |entry: &serde_json::Value| {
-        let object = &entry["objectRef"];
-        let named = object["name"].as_str().is_some_and(|name| name.starts_with("ours-"));
-        named && object["namespace"] == namespace && entry["userAgent"] != "bare"
+/// What the API server was asked for, by its own log.
+fn count_requests(report: &mut Report, cluster: &Cluster) {
+    let alone = (PACED + 1) + (KUBECTL + 1) + (SERIES + 1) * LENGTH;
+    let in_namespace = |entry: &Value, kind: &str| {
+        let namespace = entry["objectRef"]["namespace"].as_str().unwrap_or_default();
+        namespace.starts_with(kind) && entry["userAgent"].as_str().unwrap_or_default().starts_with("secretfs/")
     };
-    wait_until("the audit log", || cluster.audit(ours).len() >= at_least);
-    let all = cluster.audit(ours);
-    let gets = all.iter().filter(|entry| entry["verb"] == "get").count();
-    Requests { gets: gets as u64, others: (all.len() - gets) as u64 }
+    let requests = |kind: &str| cluster.audit(|entry| in_namespace(entry, kind));
+    wait_until("the audit log", || requests(ALONE).len() >= alone);
+    let all = requests(ALONE);
+    let is_get = |entry: &&Value| entry["verb"] == "get" && entry["objectRef"]["name"].is_string();
+    let gets = all.iter().filter(is_get).count();
+    report.exactly(&format!("GETs for {alone} that were read one by one"), gets as u64, alone as u64);
+    report.exactly("  other requests in their namespaces", (all.len() - gets) as u64, 0);
+    let crowd = (SERIES + 1) * LENGTH;
+    let figure = format!("requests for {crowd} in {} namespaces", SERIES + 1);
+    report.alone(Unit::Count, &figure, requests(CROWD).len() as f64, None);
 }
