@@ -350,10 +350,15 @@ impl Tree {
 
     /// Gives an unloaded directory its content and answers all who wait for it. The directory keeps its times: it is
     /// not a change, only now known. Does nothing if the directory has been filled before.
-    pub fn fill(&self, dir: Ino, steps: Vec<Step>) -> Result<(), Error> {
+    pub fn fill(&self, dir: Ino, children: Vec<(Arc<str>, NewNode)>) -> Result<(), Error> {
+        self.meet(dir, |table| table.load(dir, children))
+    }
+
+    /// Changes what is known below a directory, then sends all who wait for it back to ask again.
+    fn meet(&self, dir: Ino, change: impl FnOnce(&mut Table) -> Result<(), Error>) -> Result<(), Error> {
         let waiters = {
             let mut state = self.lock();
-            state.table.load(dir, steps)?;
+            change(&mut state.table)?;
             state.take_waiters(dir)
         };
         waiters.into_iter().for_each(|waiter| waiter(Ok(())));
@@ -386,30 +391,18 @@ impl Tree {
     /// Changes what is known of the names in a directory; those that are there stay. All who wait are sent back to ask
     /// again. The kernel may hold a listing: the directory's attributes have changed.
     pub fn set_names(&self, dir: Ino, names: Names) -> Result<(), Error> {
-        self.set_fill(
-            dir,
-            match names {
-                Names::Known => Fill::Ready,
-                Names::Unread => Fill::Unread,
-                Names::ByName => Fill::ByName { errno: libc::EACCES },
-                Names::Denied => Fill::Denied { errno: libc::EACCES },
-            },
-        )
+        let fill = match names {
+            Names::Known => Fill::Ready,
+            Names::Unread => Fill::Unread,
+            Names::ByName => Fill::ByName { errno: libc::EACCES },
+            Names::Denied => Fill::Denied { errno: libc::EACCES },
+        };
+        self.meet(dir, |table| table.set_fill(dir, fill))
     }
 
     /// The directory, which has been emptied, is filled again when somebody looks into it.
     pub fn unload(&self, dir: Ino, subdirs: u32) -> Result<(), Error> {
-        self.set_fill(dir, Fill::Unloaded { subdirs })
-    }
-
-    fn set_fill(&self, dir: Ino, fill: Fill) -> Result<(), Error> {
-        let waiters = {
-            let mut state = self.lock();
-            state.table.set_fill(dir, fill)?;
-            state.take_waiters(dir)
-        };
-        waiters.into_iter().for_each(|waiter| waiter(Ok(())));
-        Ok(())
+        self.meet(dir, |table| table.set_fill(dir, Fill::Unloaded { subdirs }))
     }
 
     /// When content below the directory was last made or asked for, as a number that grows. What the kernel serves from its
@@ -432,13 +425,7 @@ impl Tree {
     /// Gives the files below an object's directory, by their names, the content back that they had, and answers all who
     /// wait for it.
     pub fn restore(&self, dir: Ino, value: impl Fn(&str) -> Option<Value>) -> Result<(), Error> {
-        let waiters = {
-            let mut state = self.lock();
-            state.table.restore(dir, value)?;
-            state.take_waiters(dir)
-        };
-        waiters.into_iter().for_each(|waiter| waiter(Ok(())));
-        Ok(())
+        self.meet(dir, |table| table.restore(dir, value))
     }
 
     /// Removes a directory that was asked for by its name, if the kernel has let go of it and it still has that right to

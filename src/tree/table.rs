@@ -392,33 +392,18 @@ impl Table {
     }
 
     /// Fills an unloaded directory; its times stay, and are those of all that is put in.
-    pub(super) fn load(&mut self, ino: Ino, steps: Vec<Step>) -> Result<(), Error> {
+    pub(super) fn load(&mut self, ino: Ino, children: Vec<(Arc<str>, NewNode)>) -> Result<(), Error> {
         if !matches!(self.dir(ino)?.fill, Fill::Unloaded { .. } | Fill::Unread | Fill::ByName { .. }) {
             return Ok(());
         }
-        let node = self.node(ino)?;
-        let (mtime, ctime) = (node.mtime, node.ctime);
-        for step in steps {
-            match step {
-                Step::Mkdir { name, node } | Step::Mkfile { name, node } | Step::Symlink { name, node } => {
-                    // One that was asked for by its name is there already.
-                    if self.dir(ino)?.child(&name).is_none() {
-                        self.add_at(ino, name, node, mtime)?;
-                    }
-                }
-                Step::Rename { from, to } => {
-                    let dir = self.dir_mut(ino)?;
-                    let moved = dir.remove(&from).ok_or(Error::NotFound)?;
-                    dir.insert(to.clone(), moved);
-                    self.node_mut(moved)?.name = to;
-                }
-                // A directory without content has nothing to remove.
-                Step::Unlink { .. } | Step::RemoveAll { .. } => {}
+        let time = self.node(ino)?.mtime;
+        for (name, node) in children {
+            // One that was asked for by its name is there already.
+            if self.dir(ino)?.child(&name).is_none() {
+                self.add_at(ino, name, node, time)?;
             }
         }
         self.dir_mut(ino)?.fill = Fill::Ready;
-        let node = self.node_mut(ino)?;
-        (node.mtime, node.ctime) = (mtime, ctime);
         Ok(())
     }
 }

@@ -185,7 +185,7 @@ fn whoever_looks_into_an_unloaded_directory_waits_and_is_answered_once_it_is_fil
     }
     assert_eq!(demands.try_iter().collect::<Vec<_>>(), std::slice::from_ref(&demand), "asked once for all three");
     assert!(answers.try_recv().is_err());
-    tree.fill(found.ino, vec![Step::Mkfile { name: "key".into(), node: file("v") }]).unwrap();
+    tree.fill(found.ino, vec![("key".into(), file("v"))]).unwrap();
     assert_eq!(answers.try_iter().collect::<Vec<_>>(), [Ok(()); 3]);
     let after = tree.getattr(found.ino).unwrap();
     assert_eq!((after.mtime, after.size), (found.mtime, 60), "the size is known now, and nothing has changed");
@@ -234,7 +234,7 @@ fn names_are_listed_when_somebody_looks_or_else_asked_for_one_by_one() {
     let granted = lookup(&tree, ns, "a").unwrap().ino;
 
     // Once they may be listed, what was granted is among them, as it was.
-    tree.fill(ns, vec![mkdir("a", unloaded()), mkdir("b", unloaded())]).unwrap();
+    tree.fill(ns, vec![("a".into(), unloaded()), ("b".into(), unloaded())]).unwrap();
     assert_eq!(names(&tree, ns), [".", "..", "a", "b"]);
     assert_eq!(lookup(&tree, ns, "a").unwrap().ino, granted);
     assert_eq!(lookup(&tree, ns, "c"), None);

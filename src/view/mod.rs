@@ -215,17 +215,17 @@ impl View {
     /// Gives an object's directory its first content; does nothing if it has some.
     fn fill(&self, id: &ObjectId, object: &Object) {
         let Some(dir) = self.dir(id) else { return };
-        let steps = {
+        let children = {
             let mut volumes = self.volumes();
             if volumes.contains_key(id) {
                 return;
             }
             let mut volume = self.new_volume(id.kind);
-            let steps = volume.write(of_object(object), generation_name());
+            let children = volume.contents(of_object(object), generation_name());
             volumes.insert(id.clone(), volume);
-            steps
+            children
         };
-        if let Err(error) = self.tree.fill(dir, steps) {
+        if let Err(error) = self.tree.fill(dir, children) {
             tracing::error!(object = %id, %error, "cannot show the object's content");
         }
         self.attributes_changed(dir);

@@ -11,7 +11,7 @@ use super::{View, generation_name};
 use crate::object::{Kind, Namespace, ObjectId};
 use crate::store::{Access, Known};
 use crate::tree::{Demand, Error, Ino, Names};
-use crate::volume::{NewNode, Step, of_object};
+use crate::volume::{NewNode, of_object};
 
 impl View {
     /// Finds out about the names in a directory.
@@ -53,15 +53,15 @@ impl View {
     }
 
     fn fill_names(&self, dir: Ino, namespace: &Namespace, kind: Kind) -> Result<(), Error> {
-        let mut steps = Vec::new();
+        let mut children = Vec::new();
         for known in self.store.objects(kind, Some(namespace)) {
             let id = &known.meta().id;
             let name: Arc<str> = id.name.as_str().into();
             if self.tree.child(dir, &name).is_none() {
-                steps.push(Step::Mkdir { name, node: self.object_dir(id, &known) });
+                children.push((name, self.object_dir(id, &known)));
             }
         }
-        self.tree.fill(dir, steps)
+        self.tree.fill(dir, children)
     }
 
     /// The directory of an object, with its content if that is here.

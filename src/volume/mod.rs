@@ -140,7 +140,12 @@ impl Volume {
 
     /// The volume's directory with `payload` in it from the start.
     pub fn loaded(&mut self, payload: Payload, generation: Arc<str>) -> NewNode {
-        self.reset();
+        NewNode::dir(self.root_attr(), self.contents(payload, generation))
+    }
+
+    /// What the directory of a volume that shows nothing yet holds once `payload` is in it.
+    pub fn contents(&mut self, payload: Payload, generation: Arc<str>) -> Vec<(Arc<str>, NewNode)> {
+        self.shown = None;
         let mut children: Vec<(Arc<str>, NewNode)> = Vec::new();
         for step in self.write(payload, generation) {
             match step {
@@ -154,7 +159,7 @@ impl Volume {
                 Step::Unlink { .. } | Step::RemoveAll { .. } => {}
             }
         }
-        NewNode::dir(self.root_attr(), children)
+        children
     }
 
     /// What to do so that the directory is empty, as before the first write.
@@ -172,16 +177,6 @@ impl Volume {
     /// Whether the directory shows these paths with these bytes.
     pub fn shows(&self, payload: &Payload) -> bool {
         self.shown.as_ref().is_some_and(|shown| shown.files == Outline::of(payload))
-    }
-
-    /// Whether some content has been written already.
-    pub fn is_shown(&self) -> bool {
-        self.shown.is_some()
-    }
-
-    /// Forgets what is shown: the directory is about to be filled anew, or gone.
-    pub fn reset(&mut self) {
-        self.shown = None;
     }
 
     /// What to do so that the directory shows `payload`; nothing if it does already. Only content and paths count: a
