@@ -77,12 +77,8 @@ pub fn object_page_from_json(kind: Kind, bytes: &[u8]) -> Result<Page<Object>, D
         Kind::Secret => "SecretList",
         Kind::ConfigMap => "ConfigMapList",
     };
-    let json: ObjectPageJson = parse(name, bytes)?;
-    require(&json.kind, &json.api_version, name, "v1")?;
-    let (version, next) = ListMetadataJson::checked(json.metadata, name)?;
     // Items of a list do not repeat its kind.
-    let items = json.items.unwrap_or_default();
-    Ok(Page { items: items.into_iter().map(|json| json.object(kind)).collect::<Result<_, _>>()?, version, next })
+    page_from_json(name, "v1", bytes, |json: ObjectJson| json.object(kind))
 }
 
 /// Decodes the metadata of one object of `kind` and passes over its values, which a deleted object still has.
@@ -100,7 +96,7 @@ pub fn meta_from_json(kind: Kind, bytes: &[u8]) -> Result<Meta, DecodeError> {
 pub fn meta_page_from_json(kind: Kind, bytes: &[u8]) -> Result<Page<Meta>, DecodeError> {
     // Lists come sorted by namespace: its name is stored once for a run of objects.
     let mut last = None;
-    page_from_json(bytes, |metadata| metadata.meta(kind, &mut last))
+    page_from_json(PARTIAL_LIST, META_V1, bytes, |json: PartialJson| json.listed()?.meta(kind, &mut last))
 }
 
 /// Decodes the metadata of one namespace.
@@ -111,7 +107,7 @@ pub fn namespace_from_json(bytes: &[u8]) -> Result<Versioned<Namespace>, DecodeE
 
 /// Decodes a page of a metadata list of namespaces.
 pub fn namespace_page_from_json(bytes: &[u8]) -> Result<Page<Namespace>, DecodeError> {
-    page_from_json(bytes, |metadata| metadata.namespace_name())
+    page_from_json(PARTIAL_LIST, META_V1, bytes, |json: PartialJson| json.listed()?.namespace_name())
 }
 
 /// Reads nothing but `metadata.resourceVersion`, which is all that a bookmark has.
@@ -151,15 +147,14 @@ struct PartialJson<'a> {
 }
 
 #[derive(Deserialize)]
-struct PageJson<'a> {
+struct PageJson<'a, T> {
     #[serde(borrow, rename = "apiVersion")]
     api_version: Option<Text<'a>>,
     #[serde(borrow)]
     kind: Option<Text<'a>>,
     #[serde(borrow)]
     metadata: Option<ListMetadataJson<'a>>,
-    #[serde(borrow)]
-    items: Option<Vec<PartialJson<'a>>>,
+    items: Option<Vec<T>>,
 }
 
 #[derive(Deserialize)]
@@ -182,18 +177,6 @@ struct MetadataJson<'a> {
     resource_version: Option<Text<'a>>,
     #[serde(borrow, rename = "creationTimestamp")]
     creation_timestamp: Option<Text<'a>>,
-}
-
-#[derive(Deserialize)]
-struct ObjectPageJson<'a> {
-    #[serde(borrow, rename = "apiVersion")]
-    api_version: Option<Text<'a>>,
-    #[serde(borrow)]
-    kind: Option<Text<'a>>,
-    #[serde(borrow)]
-    metadata: Option<ListMetadataJson<'a>>,
-    #[serde(borrow)]
-    items: Option<Vec<ObjectJson<'a>>>,
 }
 
 impl ObjectJson<'_> {
@@ -258,16 +241,19 @@ impl<'a> PartialJson<'a> {
     }
 }
 
-fn page_from_json<T>(
-    bytes: &[u8],
-    mut item: impl FnMut(&MetadataJson) -> Result<T, DecodeError>,
+/// A page of a list of `kind`, whose items `item` reads.
+fn page_from_json<'a, J: Deserialize<'a>, T>(
+    kind: &'static str,
+    version: &'static str,
+    bytes: &'a [u8],
+    item: impl FnMut(J) -> Result<T, DecodeError>,
 ) -> Result<Page<T>, DecodeError> {
-    let json: PageJson = parse(PARTIAL_LIST, bytes)?;
-    require(&json.kind, &json.api_version, PARTIAL_LIST, META_V1)?;
-    let (version, next) = ListMetadataJson::checked(json.metadata, PARTIAL_LIST)?;
+    let json: PageJson<J> = parse(kind, bytes)?;
+    require(&json.kind, &json.api_version, kind, version)?;
+    let (version, next) = ListMetadataJson::checked(json.metadata, kind)?;
     // Go writes an empty list as null.
     let items = json.items.unwrap_or_default();
-    Ok(Page { items: items.into_iter().map(|json| item(&json.listed()?)).collect::<Result<_, _>>()?, version, next })
+    Ok(Page { items: items.into_iter().map(item).collect::<Result<_, _>>()?, version, next })
 }
 
 impl MetadataJson<'_> {
