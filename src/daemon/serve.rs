@@ -95,6 +95,7 @@ impl Mounted {
             }
         };
         if publisher.is_none() {
+            mounted.session.keep_nothing_long();
             tracing::warn!("the mount cannot be reached from here: updates show within a second, without events");
         }
         mounted.announced = publisher.is_some();
@@ -102,7 +103,7 @@ impl Mounted {
         Ok(mounted)
     }
 
-    /// Starts the publisher, if the mount can be reached; otherwise the kernel may keep nothing for long.
+    /// Starts the publisher, if the mount can be reached.
     fn start_publisher(&mut self) -> Result<Option<Publisher>, Failure> {
         let place = match self.attached.take_announce() {
             Announce::Private(door) => Place::Fd((*self.door.insert(door)).as_fd()),
@@ -111,10 +112,7 @@ impl Mounted {
                     rustix::fs::stat(&path).map_err(|error| no_fuse("the new mount cannot be reached", error))?;
                 Place::Path { path, device: found.st_dev }
             }
-            Announce::Nowhere => {
-                self.session.keep_nothing_long();
-                return Ok(None);
-            }
+            Announce::Nowhere => return Ok(None),
         };
         let publisher = Publisher::start(&place, Some(self.session.probe()), Box::new(Supplied))
             .map_err(|error| no_fuse("updates cannot be announced", error))?;

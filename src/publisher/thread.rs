@@ -93,10 +93,14 @@ impl Publisher {
         let (left, answer) = oneshot::channel();
         let gone = || Some(io::ErrorKind::BrokenPipe.into());
         let job = Job { path, steps, left };
-        match self.jobs.as_ref().map(|jobs| jobs.send(job)) {
-            Some(Ok(())) => answer.await.unwrap_or_else(|_| (Vec::new(), gone())),
-            Some(Err(mpsc::SendError(job))) => (job.steps, gone()),
-            None => (Vec::new(), gone()),
+        // Without its thread the job comes back whole: what was not done is the caller's again.
+        let sent = match &self.jobs {
+            Some(jobs) => jobs.send(job).map_err(|mpsc::SendError(job)| job),
+            None => Err(job),
+        };
+        match sent {
+            Ok(()) => answer.await.unwrap_or_else(|_| (Vec::new(), gone())),
+            Err(job) => (job.steps, gone()),
         }
     }
 }
