@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use proptest::prelude::*;
 use secretfs::daemon::{Plan, Ready, log, serve};
 use secretfs::mount;
-use secretfs::object::{Key, Kind, Meta, Name, Namespace, Object, ObjectId, Value};
+use secretfs::object::{Body, Data, Key, Kind, Meta, Name, Namespace, Object, ObjectId, Value};
 use secretfs::source::{Scope, Source};
 use secretfs::store::{Known, Refusal, Store};
 use secretfs::view::{Options, Shape, View};
@@ -81,7 +81,7 @@ impl Scripted {
             .map(|(key, value)| (Key::new(&format!("k{key}")).expect("a key"), Value::copy_of(value.as_bytes())));
         let version = format!("{}", self.version.lock().expect("no panic"));
         let meta = Meta { id: id.clone(), uid: "u".into(), version: version.into(), created: SystemTime::UNIX_EPOCH };
-        Some(Object { meta, data: data.collect(), immutable: false })
+        Some(Object { meta, body: Body::Data(Data { values: data.collect(), immutable: false }) })
     }
 
     /// Changes the model and tells the store, as a source would.

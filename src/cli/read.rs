@@ -63,10 +63,10 @@ pub fn cat(args: &CatArgs) -> Result<u8, Failure> {
     };
     let object = with_source(&args.source, async |opened| object(&opened, &source, &args.source).await)?;
     let value = match key {
-        Some(key) => object.data.get(key),
-        None if object.data.len() == 1 => object.data.values().next(),
+        Some(key) => object.data().get(key),
+        None if object.data().len() == 1 => object.data().values().next(),
         None => {
-            let keys: Vec<&str> = object.data.keys().map(|key| key.as_str()).collect();
+            let keys: Vec<&str> = object.data().keys().map(|key| key.as_str()).collect();
             let message = format!("{} has {} keys: name one of: {}", object.id(), keys.len(), keys.join(", "));
             return Err(Failure::new(Code::Usage, message));
         }
@@ -81,9 +81,9 @@ pub fn ls(args: &LsArgs) -> Result<u8, Failure> {
     let lines = with_source(&args.source, async |opened| {
         if let SourceArg::Object { key, .. } = &source {
             let object = object(&opened, &source, &args.source).await?;
-            let keys: Vec<String> = object.data.keys().map(|key| key.to_string()).collect();
+            let keys: Vec<String> = object.data().keys().map(|key| key.to_string()).collect();
             return match key {
-                Some(wanted) if !object.data.contains_key(wanted) => Err(no_key(&object, &source)),
+                Some(wanted) if !object.data().contains_key(wanted) => Err(no_key(&object, &source)),
                 Some(wanted) => Ok(vec![wanted.to_string()]),
                 None => Ok(keys),
             };
@@ -109,10 +109,10 @@ pub fn tree(args: &TreeArgs) -> Result<u8, Failure> {
     let lines = with_source(&args.source, async |opened| {
         if let SourceArg::Object { key, .. } = &source {
             let object = object(&opened, &source, &args.source).await?;
-            if key.as_ref().is_some_and(|key| !object.data.contains_key(key)) {
+            if key.as_ref().is_some_and(|key| !object.data().contains_key(key)) {
                 return Err(no_key(&object, &source));
             }
-            let wanted = object.data.iter().filter(|(name, _)| key.as_ref().is_none_or(|key| key == *name));
+            let wanted = object.data().iter().filter(|(name, _)| key.as_ref().is_none_or(|key| key == *name));
             let mut lines = vec![object.id().to_string()];
             lines.extend(branches(wanted.map(|(key, value)| (format!("{key} ({} bytes)", value.len()), Vec::new()))));
             return Ok(lines);
@@ -135,7 +135,7 @@ pub fn tree(args: &TreeArgs) -> Result<u8, Failure> {
 }
 
 fn by_kind(ids: &[ObjectId]) -> Vec<String> {
-    let kinds = Kind::ALL.into_iter().map(|kind| {
+    let kinds = Kind::SHOWN.into_iter().map(|kind| {
         let of_kind = ids.iter().filter(|id| id.kind == kind);
         (kind.plural().to_owned(), branches(of_kind.map(|id| (id.name.to_string(), Vec::new()))))
     });
@@ -215,6 +215,6 @@ fn no_key(object: &Object, source: &SourceArg) -> Failure {
         SourceArg::Object { key: Some(key), .. } => key.to_string(),
         _ => String::new(),
     };
-    let keys: Vec<&str> = object.data.keys().map(|key| key.as_str()).collect();
+    let keys: Vec<&str> = object.data().keys().map(|key| key.as_str()).collect();
     Failure::new(Code::NotFound, format!("{} has no key {key}; it has: {}", object.id(), keys.join(", ")))
 }

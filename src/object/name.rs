@@ -73,8 +73,15 @@ name_type!(
     is_dns_label
 );
 
+impl Namespace {
+    /// Where objects are that are in no namespace, as the API's own code has it.
+    pub fn none() -> Self {
+        Namespace("".into())
+    }
+}
+
 name_type!(
-    /// The name of a Secret or ConfigMap: a DNS-1123 subdomain. Source: `NameIsDNSSubdomain`, apimachinery's validation.
+    /// The name of an object: a DNS-1123 subdomain. Source: `NameIsDNSSubdomain`, apimachinery's validation.
     Name,
     "object name",
     "use at most 253 lower-case letters, digits, '-' and '.', each part beginning and ending with a letter or digit",

@@ -25,7 +25,7 @@ use crate::publisher::Publisher;
 use crate::source::{Scope, Source};
 use crate::store::{Access, Change, Known, Refusal, Store};
 use crate::tree::{Call, Demand, Error, Ino, Names, Outcome, Tree};
-use crate::volume::{Layout, NewBody, NewNode, Ownership, Payload, Step, Volume, of_object};
+use crate::volume::{Backing, Layout, NewBody, NewNode, Ownership, Payload, Step, Volume, of_object};
 use generation::generation_name;
 
 /// How a view shows what it shows.
@@ -66,9 +66,10 @@ impl View {
         // At most one message for each thing that somebody waits for: the tree asks once.
         let (send, calls) = mpsc::unbounded_channel();
         let root = match &shape {
-            Shape::Object(id) => {
-                NewNode::dir(Volume::new(id.kind, options.layout, options.ownership).root_attr(), Vec::new())
-            }
+            Shape::Object(id) => NewNode::dir(
+                Volume::new(Backing::of(id.kind), options.layout, options.ownership).root_attr(),
+                Vec::new(),
+            ),
             Shape::Names { namespace: None, .. } => names_dir(&options, Vec::new()),
             Shape::Names { namespace: Some(_), .. } => namespace_dir(&shape, &options, |_| Access::Listed),
         };
@@ -96,7 +97,7 @@ impl View {
     }
 
     fn new_volume(&self, kind: Kind) -> Volume {
-        Volume::new(kind, self.options.layout, self.options.ownership)
+        Volume::new(Backing::of(kind), self.options.layout, self.options.ownership)
     }
 
     /// The object's directory, if it has one.
@@ -256,7 +257,8 @@ impl View {
             (true, None) => self.make_namespace(&namespace).await,
             // Its objects went before it: the store announces them first.
             (false, Some(_)) => {
-                let kinds = Kind::ALL.iter().filter_map(|kind| walk(&self.tree, &self.shape.place(&namespace, *kind)));
+                let kinds =
+                    self.shape.kinds().iter().filter_map(|kind| walk(&self.tree, &self.shape.place(&namespace, *kind)));
                 kinds.for_each(|place| self.tree.seal(place));
                 self.carry_out(Ino::ROOT, vec![Step::RemoveAll { name }]).await;
             }

@@ -117,9 +117,9 @@ mod tests {
         };
         for (shape, path) in [
             (names(None, &[Kind::ConfigMap]), "ns/a.b"),
-            (names(None, &Kind::ALL), "ns/configmaps/a.b"),
+            (names(None, &Kind::DATA), "ns/configmaps/a.b"),
             (names(Some("ns"), &[Kind::ConfigMap]), "a.b"),
-            (names(Some("ns"), &Kind::ALL), "configmaps/a.b"),
+            (names(Some("ns"), &Kind::DATA), "configmaps/a.b"),
         ] {
             assert_eq!(shape.path(&id).join("/"), path);
             assert_eq!(shape.object_at(path), Some(id.clone()));

@@ -46,7 +46,7 @@ impl Payload {
 /// The whole object, each key a file of its name: a Secret or ConfigMap volume without `items`.
 pub fn of_object(object: &Object) -> Payload {
     let mut payload = Payload::default();
-    for (key, value) in &object.data {
+    for (key, value) in object.data() {
         payload.insert(key.as_str(), File { bytes: value.clone(), mode: DEFAULT_MODE, uid: None });
     }
     payload

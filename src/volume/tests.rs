@@ -9,7 +9,7 @@ fn payload(files: &[(&str, &str)]) -> Payload {
 }
 
 fn volume(layout: Layout) -> Volume {
-    Volume::new(Kind::Secret, layout, Ownership::of(Owner::Kubelet))
+    Volume::new(Backing::Memory, layout, Ownership::of(Owner::Kubelet))
 }
 
 /// The steps as one word each, for comparison with the kubelet's order.

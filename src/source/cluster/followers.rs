@@ -54,10 +54,18 @@ impl Followers {
         }
     }
 
+    /// A namespace is gone with all that was in it.
+    pub fn end_namespace(&self, namespace: &Namespace) {
+        self.end_where(|id| id.namespace == *namespace);
+    }
+
     /// A listing takes over: ends those of one kind, in one namespace or in all, and gives their ids.
     pub fn end_all(&self, kind: Kind, namespace: Option<&Namespace>) -> Vec<ObjectId> {
-        let covered = |id: &ObjectId| id.kind == kind && namespace.is_none_or(|wanted| *wanted == id.namespace);
-        let ended: Vec<_> = self.lock().extract_if(|id, _| covered(id)).collect();
+        self.end_where(|id| id.kind == kind && namespace.is_none_or(|wanted| *wanted == id.namespace))
+    }
+
+    fn end_where(&self, ended: impl Fn(&ObjectId) -> bool) -> Vec<ObjectId> {
+        let ended: Vec<_> = self.lock().extract_if(|id, _| ended(id)).collect();
         ended
             .into_iter()
             .map(|(id, named)| {

@@ -182,7 +182,7 @@ impl Places {
     /// What was followed in a namespace that is gone.
     fn end_namespace(&self, namespace: &Namespace) {
         self.end(|_, of| of == Some(namespace));
-        Kind::ALL.into_iter().for_each(|kind| drop(self.followers.end_all(kind, Some(namespace))));
+        self.followers.end_namespace(namespace);
     }
 
     fn end(&self, wanted: impl Fn(Kind, Option<&Namespace>) -> bool) {

@@ -123,7 +123,7 @@ fn put(object: &Object, store: &Store) -> Arc<Object> {
 fn object(manifest: &Manifest, version: u64, created: std::time::SystemTime) -> Object {
     let id = manifest.id.clone();
     // Every definition of an object is the same object: an edited file is an update, not a deletion and a creation.
-    let uid = format!("manifest:{}/{}/{}", id.namespace, id.kind.short(), id.name).into();
+    let uid = format!("manifest:{id}").into();
     let meta = Meta { id, uid, version: version.to_string().into(), created };
-    Object { meta, data: manifest.data.clone(), immutable: manifest.immutable }
+    Object { meta, body: manifest.body.clone() }
 }

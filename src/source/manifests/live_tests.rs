@@ -29,7 +29,7 @@ fn secret(name: &str, value: &str) -> String {
 }
 
 fn value(object: &Object) -> &str {
-    std::str::from_utf8(object.data["k"].as_bytes()).unwrap()
+    std::str::from_utf8(object.data()["k"].as_bytes()).unwrap()
 }
 
 impl Live {
