@@ -11,7 +11,7 @@ use std::time::SystemTime;
 
 use futures_util::future::BoxFuture;
 
-use crate::object::{Kind, Namespace, Object, ObjectId};
+use crate::object::{Kind, Name, Namespace, Object, ObjectId, Value};
 use crate::store::Refusal;
 
 /// A set of objects whose names a view shows.
@@ -22,6 +22,36 @@ pub struct Scope {
     pub kinds: Vec<Kind>,
     /// kubectl's `-l`, as typed; the API server or [`crate::source::selector`] reads it.
     pub selector: Option<String>,
+}
+
+/// A set of objects that a view needs with all that they say.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Set {
+    /// The pods that are bound to a node.
+    PodsOf(Name),
+    /// All ClusterTrustBundles: volumes pick theirs by signer and labels.
+    TrustBundles,
+}
+
+/// A service account token that a volume needs.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TokenAsk {
+    pub namespace: Namespace,
+    pub service_account: Name,
+    /// Empty: the API server's own.
+    pub audience: String,
+    pub expiration_seconds: u64,
+    /// The live pod that it is bound to: name and uid.
+    pub pod: Option<(Name, Arc<str>)>,
+}
+
+/// A service account token as the API server issued it.
+#[derive(Clone, Debug)]
+pub struct Token {
+    pub value: Value,
+    /// When it was issued, and when it ends.
+    pub issued: SystemTime,
+    pub expires: SystemTime,
 }
 
 /// How it is with a source, for `status`.
@@ -53,6 +83,23 @@ pub trait Source: Send + Sync + 'static {
     /// Concurrent calls for one object cost one request. Calling it again for an object that is already followed and
     /// known costs none.
     fn follow(&self, id: ObjectId) -> BoxFuture<'_, Result<Arc<Object>, Refusal>>;
+
+    /// The same for an object that something shown needs. Even where names of that kind may be anybody's guesses, this one is
+    /// waited for, so that it appears when it is made.
+    fn need(&self, id: ObjectId) -> BoxFuture<'_, Result<Arc<Object>, Refusal>> {
+        self.follow(id)
+    }
+
+    /// Fetches all objects of a set and keeps the set current in the store, each object with all that it says. Resolves when
+    /// the first complete list is in the store.
+    fn gather(&self, _set: Set) -> BoxFuture<'_, Result<(), Refusal>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    /// Asks for a new token. `Ok(None)`: there is nobody to issue one, as from manifests.
+    fn token(&self, _ask: TokenAsk) -> BoxFuture<'_, Result<Option<Token>, Refusal>> {
+        Box::pin(async { Ok(None) })
+    }
 
     /// Nobody uses the object any more: it need not be kept current, unless it is named again.
     fn forget(&self, _id: &ObjectId) {}

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use super::decode::Manifest;
 use super::files::Total;
-use crate::object::{Meta, Namespace, Object, ObjectId};
-use crate::source::Scope;
+use crate::object::{Body, Kind, Meta, Namespace, Object, ObjectId};
 use crate::source::selector::Selector;
+use crate::source::{Scope, Set};
 use crate::store::{Known as InStore, Store};
 
 #[derive(Default)]
@@ -29,16 +29,26 @@ struct Entry {
 struct Interest {
     scopes: Vec<(Scope, Selector)>,
     followed: BTreeSet<ObjectId>,
+    sets: Vec<Set>,
 }
 
 impl Interest {
     fn wants(&self, manifest: &Manifest) -> bool {
         self.followed.contains(&manifest.id)
+            || self.sets.iter().any(|set| belongs(set, manifest))
             || self.scopes.iter().any(|(scope, selector)| covers(scope, selector, manifest))
     }
 
     fn wants_namespaces(&self) -> bool {
         self.scopes.iter().any(|(scope, _)| scope.namespace.is_none())
+    }
+}
+
+fn belongs(set: &Set, manifest: &Manifest) -> bool {
+    match (set, &manifest.body) {
+        (Set::PodsOf(node), Body::Pod(pod)) => manifest.id.kind == Kind::Pod && pod.spec.node_name == node.as_str(),
+        (Set::TrustBundles, Body::TrustBundle(_)) => true,
+        _ => false,
     }
 }
 
@@ -103,6 +113,13 @@ impl Known {
         if !self.interest.scopes.iter().any(|(known, _)| *known == scope) {
             self.interest.scopes.push((scope, selector));
         }
+    }
+
+    /// Puts all of a set into the store and keeps it current from now on.
+    pub fn gather(&mut self, set: Set, store: &Store) {
+        let members = self.objects.values().filter(|entry| belongs(&set, &entry.manifest));
+        members.for_each(|entry| drop(put(&entry.object, store)));
+        self.interest.sets.push(set);
     }
 
     /// Puts an object into the store, if there is one, and keeps it current from now on.

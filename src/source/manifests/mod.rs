@@ -51,7 +51,7 @@ use futures_util::future::BoxFuture;
 use self::files::Files;
 use self::known::Known;
 use super::selector::Selector;
-use super::{Scope, Source};
+use super::{Scope, Set, Source};
 use crate::object::{Namespace, Object, ObjectId};
 use crate::store::{Refusal, Store};
 
@@ -148,6 +148,13 @@ impl Source for Manifests {
         Box::pin(async move {
             let found = self.shared.known().follow(&id, &self.shared.store);
             found.ok_or_else(|| Refusal::NotFound { what: format!("{id} in {}", self.shared.described) })
+        })
+    }
+
+    fn gather(&self, set: Set) -> BoxFuture<'_, Result<(), Refusal>> {
+        Box::pin(async move {
+            self.shared.known().gather(set, &self.shared.store);
+            Ok(())
         })
     }
 

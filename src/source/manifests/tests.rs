@@ -35,6 +35,9 @@ fn objects(text: &str) -> Vec<String> {
     let file = read(text);
     assert_eq!(file.errors, [], "{text}");
     let object = |manifest: &super::decode::Manifest| {
+        if !manifest.id.kind.has_data() {
+            return manifest.id.to_string();
+        }
         let values =
             data_of(manifest).values.iter().map(|(key, value)| format!(" {key}={}", value.as_bytes().escape_ascii()));
         format!("{}{}", manifest.id, values.collect::<String>())
@@ -105,7 +108,7 @@ items:
   kind: Deployment
   metadata: {name: c}
 ";
-    assert_eq!(objects(list), ["default/secret/a", "other/cm/b k=v"]);
+    assert_eq!(objects(list), ["default/secret/a", "default/deploy/c", "other/cm/b k=v"]);
     assert_eq!(objects("apiVersion: v1\nkind: SecretList\nitems:\n- metadata: {name: a}\n"), ["default/secret/a"]);
     assert_eq!(objects("apiVersion: v1\nkind: List\nitems:\n"), [""; 0]);
     let json = r#"{"apiVersion":"v1","kind":"SecretList","items":[{"metadata":{"name":"a"},"data":{"k":"dg=="}}]}"#;
@@ -114,7 +117,7 @@ items:
 
 #[test]
 fn other_kinds_are_passed_over() {
-    let text = "apiVersion: apps/v1\nkind: Deployment\n---\napiVersion: example.com/v1\nkind: Secret\nspec: [1]\n---\n# nothing\n";
+    let text = "apiVersion: apps/v2\nkind: Deployment\n---\napiVersion: example.com/v1\nkind: Secret\nspec: [1]\n---\n# nothing\n";
     assert_eq!(objects(text), [""; 0]);
 }
 
