@@ -37,6 +37,16 @@ impl Payload {
         self.files.get(path)
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty()
+    }
+
+    /// The files below a directory, by the rest of their paths.
+    pub fn below(&self, dir: &str) -> Payload {
+        let rest = |path: &Arc<str>| Some(path.strip_prefix(dir)?.strip_prefix('/')?.into());
+        Payload { files: self.files.iter().filter_map(|(path, file)| Some((rest(path)?, file.clone()))).collect() }
+    }
+
     /// The names that the volume's own directory shows: the first part of each path.
     pub fn top_names(&self) -> BTreeSet<Arc<str>> {
         self.files.keys().map(|path| path.split('/').next().unwrap_or_default().into()).collect()
