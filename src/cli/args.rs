@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use clap::builder::TypedValueParser;
 
+use crate::object::selector::{InvalidSelector, Selector};
 use crate::object::{Kind, Namespace};
-use crate::source::selector::{InvalidSelector, Selector};
 
 /// Where objects come from, in kubectl's words.
 #[derive(clap::Args, Clone, Debug)]

@@ -6,6 +6,7 @@ mod decode;
 mod kind;
 mod name;
 pub mod pod;
+pub mod selector;
 mod value;
 
 pub use decode::{
@@ -105,6 +106,22 @@ pub struct TrustBundle {
     pub signer: String,
     /// Certificates in PEM.
     pub certificates: String,
+}
+
+/// What the uid of an object that stands in a manifest begins with. Those of an API server are UUIDs.
+const DECLARED: &str = "manifest:";
+
+impl Meta {
+    /// The uid of an object that stands in a manifest. Every definition of an object is the same object: an edited file is an
+    /// update, not a deletion and a creation.
+    pub fn declared_uid(id: &ObjectId) -> Arc<str> {
+        format!("{DECLARED}{id}").into()
+    }
+
+    /// Whether the object stands in a manifest, and no API server has admitted it.
+    pub fn is_declared(&self) -> bool {
+        self.uid.starts_with(DECLARED)
+    }
 }
 
 impl Object {

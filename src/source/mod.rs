@@ -4,7 +4,6 @@
 
 pub mod cluster;
 pub mod manifests;
-pub mod selector;
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -20,7 +19,7 @@ pub struct Scope {
     /// `None` is the whole cluster (or all documents), each namespace a directory.
     pub namespace: Option<Namespace>,
     pub kinds: Vec<Kind>,
-    /// kubectl's `-l`, as typed; the API server or [`crate::source::selector`] reads it.
+    /// kubectl's `-l`, as typed; the API server or [`crate::object::selector`] reads it.
     pub selector: Option<String>,
 }
 

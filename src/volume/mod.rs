@@ -11,7 +11,7 @@ mod ownership;
 mod payload;
 
 pub use ownership::{Attr, Owner, Ownership};
-pub use payload::{File, Payload, of_object};
+pub use payload::{DEFAULT_MODE, File, Payload, of_object};
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -229,10 +229,11 @@ impl Volume {
     /// Whether the kubelet could write `payload` here. It cannot where one path needs a directory and another, of the same
     /// payload or of what is there now, is a file of that name.
     pub fn can_write(&self, payload: &Payload) -> Result<(), Clash> {
+        payload.check()?;
         let shown = self.shown.as_ref().filter(|_| self.layout == Layout::Kubelet);
         let was_file = |path: &str| shown.is_some_and(|shown| shown.files.has(path));
         let is_file = |path: &str| payload.get(path).is_some();
-        let new = payload.iter().flat_map(|(path, _)| parents(path)).find(|parent| is_file(parent) || was_file(parent));
+        let new = payload.iter().flat_map(|(path, _)| parents(path)).find(|parent| was_file(parent));
         let old = shown.into_iter().flat_map(|shown| shown.files.paths());
         let found = new.or_else(|| old.flat_map(|path| parents(path)).find(|parent| is_file(parent)));
         found.map_or(Ok(()), |path| Err(Clash { path: path.to_owned() }))

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::decode::Manifest;
 use super::files::Total;
+use crate::object::selector::Selector;
 use crate::object::{Body, Kind, Meta, Namespace, Object, ObjectId};
-use crate::source::selector::Selector;
 use crate::source::{Scope, Set};
 use crate::store::{Known as InStore, Store};
 
@@ -139,8 +139,7 @@ fn put(object: &Object, store: &Store) -> Arc<Object> {
 
 fn object(manifest: &Manifest, version: u64, created: std::time::SystemTime) -> Object {
     let id = manifest.id.clone();
-    // Every definition of an object is the same object: an edited file is an update, not a deletion and a creation.
-    let uid = format!("manifest:{id}").into();
+    let uid = Meta::declared_uid(&id);
     let meta = Meta { id, uid, version: version.to_string().into(), created };
     Object { meta, body: manifest.body.clone() }
 }

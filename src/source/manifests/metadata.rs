@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::decode::{Labels, text};
 use super::error::{Checked, Refused};
 use super::node::{Content, Map, Node};
+use crate::object::selector::{is_label_key, is_label_value};
 use crate::object::{Name, Namespace};
-use crate::source::selector::{is_label_key, is_label_value};
 
 /// What names an object.
 pub(super) struct Identity {

@@ -50,8 +50,8 @@ use futures_util::future::BoxFuture;
 
 use self::files::Files;
 use self::known::Known;
-use super::selector::Selector;
 use super::{Scope, Set, Source};
+use crate::object::selector::Selector;
 use crate::object::{Namespace, Object, ObjectId};
 use crate::store::{Refusal, Store};
 
