@@ -35,9 +35,13 @@ pub enum SourceArg {
 /// Why a SOURCE makes no sense.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SourceError {
-    #[error("{text:?} is not a SOURCE: write ns/NAME, secret/NAME, cm/NAME, pod/NAME, deploy/NAME, node/NAME or NAMESPACE/KIND/NAME")]
+    #[error(
+        "{text:?} is not a SOURCE: write ns/NAME, secret/NAME, cm/NAME, pod/NAME, deploy/NAME, node/NAME or NAMESPACE/KIND/NAME"
+    )]
     Form { text: String },
-    #[error("{text:?}: unknown kind {kind:?}: use secret, cm (configmap), ns, pod, deploy, sts, ds, rs, job, cronjob or node")]
+    #[error(
+        "{text:?}: unknown kind {kind:?}: use secret, cm (configmap), ns, pod, deploy, sts, ds, rs, job, cronjob or node"
+    )]
     Kind { text: String, kind: String },
     #[error("{text:?}: {source}")]
     Name { text: String, source: InvalidName },
@@ -97,11 +101,13 @@ impl SourceArg {
     /// The object, if SOURCE is one, in `default` unless it names a namespace itself.
     pub fn object_id(&self, default: &Namespace) -> Option<ObjectId> {
         match self {
-            SourceArg::Object { namespace, kind, name, .. } | SourceArg::Pod { namespace, kind, name, .. } => Some(ObjectId {
-                namespace: namespace.clone().unwrap_or_else(|| default.clone()),
-                kind: *kind,
-                name: name.clone(),
-            }),
+            SourceArg::Object { namespace, kind, name, .. } | SourceArg::Pod { namespace, kind, name, .. } => {
+                Some(ObjectId {
+                    namespace: namespace.clone().unwrap_or_else(|| default.clone()),
+                    kind: *kind,
+                    name: name.clone(),
+                })
+            }
             _ => None,
         }
     }

@@ -8,7 +8,7 @@ use super::source_arg::SourceArg;
 use crate::exit::{Code, Failure};
 use crate::object::Value;
 use crate::tree::{Ino, Miss, NodeKind, Tree};
-use crate::view::{Options, Strict, View};
+use crate::view::{Options, View};
 use crate::volume::{Layout, Owner, Ownership};
 
 /// As many links as the kernel follows in one path.
@@ -37,14 +37,7 @@ impl Walk {
         source::check_namespaces(source, args)?;
         let shape = source::shape(source, args, &opened.namespace);
         let name = super::mount::describe(&shape);
-        let options = Options {
-            layout: Layout::Kubelet,
-            ownership: Ownership::of(Owner::Kubelet),
-            patience: args.timeout * 2,
-            cache_bytes: usize::MAX,
-            strict: Strict::default(),
-            no_tokens: false,
-        };
+        let options = Options::new(Layout::Kubelet, Ownership::of(Owner::Kubelet), args.timeout * 2);
         let view = View::new(shape, options, opened.store, opened.source);
         view.load().await?;
         Ok(Walk { tree: view.tree(), name })

@@ -1,9 +1,9 @@
 //! The files of a volume (`collectData` and `MakePayload` of the kubelet's volume plugins).
 
 use super::path::file_path;
-use super::{Have, Lookup, Problem, Subject, downward, keys, token::TokenAsk, trust, user};
+use super::{Have, Lookup, Problem, Subject, downward, keys, trust, user};
 use crate::object::pod::{PodVolume, Projected, Projection, TokenSource, VolumeSource};
-use crate::object::{Kind, Value};
+use crate::object::{Kind, TokenAsk, Value};
 use crate::volume::{DEFAULT_MODE, File, Payload};
 
 /// What is made for one volume may have this many bytes in sum. Values of Secrets and ConfigMaps do not count, which all

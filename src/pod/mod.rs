@@ -28,12 +28,11 @@ pub use mounts::{Mount, Mounts, mount_needs, mounts};
 pub use needs::{Needs, needs};
 pub use nested::nested;
 pub use problem::Problem;
-pub use token::TokenAsk;
 
 use std::sync::Arc;
 
 use crate::object::pod::{PodVolume, VolumeSource};
-use crate::object::{Kind, Name, Object, ObjectId, Pod, Value};
+use crate::object::{Kind, Name, Object, ObjectId, Pod, TokenAsk, Value};
 use crate::volume::Backing;
 
 /// Whose pod it is.

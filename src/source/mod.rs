@@ -10,7 +10,7 @@ use std::time::SystemTime;
 
 use futures_util::future::BoxFuture;
 
-use crate::object::{Kind, Name, Namespace, Object, ObjectId, Value};
+use crate::object::{Kind, Name, Namespace, Object, ObjectId, Token, TokenAsk};
 use crate::store::Refusal;
 
 /// A set of objects whose names a view shows.
@@ -30,27 +30,6 @@ pub enum Set {
     PodsOf(Name),
     /// All ClusterTrustBundles: volumes pick theirs by signer and labels.
     TrustBundles,
-}
-
-/// A service account token that a volume needs.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TokenAsk {
-    pub namespace: Namespace,
-    pub service_account: Name,
-    /// Empty: the API server's own.
-    pub audience: String,
-    pub expiration_seconds: u64,
-    /// The live pod that it is bound to: name and uid.
-    pub pod: Option<(Name, Arc<str>)>,
-}
-
-/// A service account token as the API server issued it.
-#[derive(Clone, Debug)]
-pub struct Token {
-    pub value: Value,
-    /// When it was issued, and when it ends.
-    pub issued: SystemTime,
-    pub expires: SystemTime,
 }
 
 /// How it is with a source, for `status`.

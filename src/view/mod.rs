@@ -11,9 +11,9 @@ mod names;
 mod pods;
 mod shape;
 
+use pods::Pods;
 pub use pods::Trouble;
 pub use shape::Shape;
-use pods::Pods;
 use shape::walk;
 
 use std::collections::HashMap;
@@ -45,6 +45,13 @@ pub struct Options {
     pub strict: Strict,
     /// No service account tokens are asked for.
     pub no_tokens: bool,
+}
+
+impl Options {
+    /// Everything is kept, tokens are asked for, and updates come at once.
+    pub fn new(layout: Layout, ownership: Ownership, patience: Duration) -> Self {
+        Options { layout, ownership, patience, cache_bytes: usize::MAX, strict: Strict::default(), no_tokens: false }
+    }
 }
 
 /// Where a pod's volumes are to be as late or as stiff as the kubelet's: see docs/SEMANTICS.md.

@@ -135,16 +135,27 @@ impl State {
 
 /// Says once which volumes of a pod are not shown.
 fn tell_foreign(subject: &Subject, shown: &Shown) {
-    let foreign = shown.volumes.iter().filter_map(|(name, volume)| Some(format!("{name} ({})", volume.foreign.as_ref()?)));
+    let foreign =
+        shown.volumes.iter().filter_map(|(name, volume)| Some(format!("{name} ({})", volume.foreign.as_ref()?)));
     let foreign: Vec<String> = foreign.collect();
     if !foreign.is_empty() {
-        tracing::warn!("{}: shown as empty directories, as no API server has their files: {}", subject.id, foreign.join(", "));
+        tracing::warn!(
+            "{}: shown as empty directories, as no API server has their files: {}",
+            subject.id,
+            foreign.join(", ")
+        );
     }
 }
 
 impl VolumeState {
     /// Works the volume out; if that fails it keeps its payload. Gives the paths in it at which others are mounted.
-    fn take(&mut self, places: &Places, subject: &Subject, volume: &PodVolume, knowledge: &Knowledge) -> BTreeSet<String> {
+    fn take(
+        &mut self,
+        places: &Places,
+        subject: &Subject,
+        volume: &PodVolume,
+        knowledge: &Knowledge,
+    ) -> BTreeSet<String> {
         let nested = pod::nested(subject, &volume.name);
         let payload = pod::collect(subject, volume, knowledge).and_then(|payload| {
             places.can_write(&volume.name, &payload).map_err(|clash| vec![clash.into()])?;

@@ -15,8 +15,8 @@ pub(super) use show::running;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use crate::object::{Body, Kind, Object, ObjectId, Value};
-use crate::pod::{Have, Lookup, Needs, Problem, TokenAsk};
+use crate::object::{Body, Kind, Object, ObjectId, TokenAsk, Value};
+use crate::pod::{Have, Lookup, Needs, Problem};
 use crate::store::{Known, Refusal, Store};
 use crate::volume::Payload;
 use places::Places;

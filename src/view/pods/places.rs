@@ -146,7 +146,8 @@ impl Places {
 
     /// Whether a file system could hold the payload wherever the volume is shown as a whole.
     pub fn can_write(&self, volume: &str, payload: &Payload) -> Result<(), crate::volume::Clash> {
-        let mut whole = self.places.values().filter(|place| &*place.volume == volume && matches!(place.part, Part::All));
+        let mut whole =
+            self.places.values().filter(|place| &*place.volume == volume && matches!(place.part, Part::All));
         whole.try_for_each(|place| place.shown.can_write(payload))
     }
 

@@ -7,9 +7,8 @@ use std::time::{Duration, SystemTime};
 use tokio::task::AbortHandle;
 use tokio::time::sleep;
 
-use crate::object::{ObjectId, Value};
-use crate::pod::{Have, TokenAsk};
-use crate::source::Token;
+use crate::object::{ObjectId, Token, TokenAsk, Value};
+use crate::pod::Have;
 use crate::store::Refusal;
 use crate::view::View;
 
@@ -158,7 +157,8 @@ mod tests {
     #[test]
     fn a_token_is_renewed_at_four_fifths_of_its_life_or_once_a_day() {
         let issued = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
-        let lives = |seconds| Token { value: Value::copy_of(b""), issued, expires: issued + Duration::from_secs(seconds) };
+        let lives =
+            |seconds| Token { value: Value::copy_of(b""), issued, expires: issued + Duration::from_secs(seconds) };
         for (life, wait) in [(3600, 2880), (600, 480), (7 * 86_400, 86_400)] {
             assert_eq!(until_renewal(&lives(life), issued), Duration::from_secs(wait));
         }
