@@ -59,7 +59,7 @@ impl Walk {
             names.push(listed.name.to_string());
             true
         });
-        names.retain(|name| !name.starts_with(".."));
+        names.retain(|name| name != "." && !name.starts_with(".."));
         names.sort();
         let entry = |name: String| {
             let ino = self.resolve(vec![dir], &name, 0)?;

@@ -73,7 +73,8 @@ fn token(files: &mut Files, source: &TokenSource) {
     };
     let account = ask.account();
     match files.lookup.token(&ask) {
-        Have::Ready(token) => files.insert_private(&source.path, source.user, token),
+        Have::Ready(None) => {}
+        Have::Ready(Some(token)) => files.insert_private(&source.path, source.user, token),
         Have::Missing => files.problem(Problem::Missing { object: account }),
         Have::Refused(why) => files.problem(Problem::NoToken { account, why }),
         Have::Unknown => files.problem(Problem::Unknown { what: format!("a token for {account}") }),

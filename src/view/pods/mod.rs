@@ -205,7 +205,7 @@ impl Lookup for Knowledge<'_> {
         }
     }
 
-    fn token(&self, ask: &TokenAsk) -> Have<Value> {
+    fn token(&self, ask: &TokenAsk) -> Have<Option<Value>> {
         self.state.tokens.get(ask)
     }
 

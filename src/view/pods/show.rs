@@ -46,7 +46,8 @@ impl View {
                 self.need_bundles(needs.bundles)
             );
             // Answers can bring up more that is needed.
-            if self.pods.lock().not_asked(&self.needs_of(object)).is_empty() {
+            let needs = self.needs_of(object);
+            if self.pods.lock().not_asked(&needs).is_empty() {
                 break;
             }
         }

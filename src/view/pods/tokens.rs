@@ -45,12 +45,12 @@ impl Drop for Held {
 
 impl Tokens {
     /// A token as long as it is valid. After that its volume is as stuck as the kubelet's would be.
-    pub fn get(&self, ask: &TokenAsk) -> Have<Value> {
+    pub fn get(&self, ask: &TokenAsk) -> Have<Option<Value>> {
         let Some(held) = self.0.get(ask) else { return Have::Unknown };
         match (&held.token, &held.lacking) {
-            (Some(token), _) if token.expires > SystemTime::now() => Have::Ready(token.value.clone()),
+            (Some(token), _) if token.expires > SystemTime::now() => Have::Ready(Some(token.value.clone())),
             (_, Some(Some(refusal))) => Have::Refused(refusal.to_string()),
-            (_, Some(None)) => Have::Missing,
+            (_, Some(None)) => Have::Ready(None),
             (Some(_), None) => Have::Refused("it has expired and could not be renewed yet".to_owned()),
             (None, None) => Have::Unknown,
         }
@@ -105,6 +105,12 @@ impl View {
                 Some(wait)
             }
             Ok(None) => {
+                if !self.options.no_tokens {
+                    tracing::warn!(
+                        "{}: there is no API server to issue its tokens: their files are absent",
+                        ask.account()
+                    );
+                }
                 held.lacking = Some(None);
                 None
             }
