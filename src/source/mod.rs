@@ -3,6 +3,7 @@
 //! A source pushes what it learns into the [`Store`]; it knows nothing of volumes, directories or the kernel.
 
 pub mod cluster;
+pub mod freshness;
 pub mod manifests;
 pub mod selector;
 
@@ -10,6 +11,8 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use futures_util::future::BoxFuture;
+
+pub use freshness::{Freshness, Knowledge};
 
 use crate::object::{Kind, Namespace, Object, ObjectId};
 use crate::store::Refusal;
@@ -63,5 +66,10 @@ pub trait Source: Send + Sync + 'static {
     /// How it is with the source now.
     fn report(&self) -> Report {
         Report::default()
+    }
+
+    /// How fresh everything is that is known. Takes time in proportion to the objects that are kept, and waits for nothing.
+    fn knowledge(&self) -> Knowledge {
+        Knowledge::default()
     }
 }

@@ -21,6 +21,7 @@ use super::buffer::Lines;
 use super::client::{Client, Stream};
 use super::failure::{Failure, classify, status_failure};
 use crate::object::{DecodeError, MAX_OBJECT_JSON, version_from_json};
+use crate::source::freshness::Heard;
 
 /// A watch that ends sooner than this did not end because it was asked to: without a pause, the next might follow at once
 /// and for ever.
@@ -71,15 +72,18 @@ struct EventJson<'a> {
 }
 
 /// Hands each event to `take`, which gives its resourceVersion back, until the server ends the watch in order, which it must
-/// do within `length`. `version` is always that of the last event taken, so that another watch can go on from there.
+/// do within `length`. `version` is always that of the last event taken, so that another watch can go on from there. Every
+/// sign of life is noted in `heard`.
 pub async fn read(
     client: &Client,
     stream: Stream,
     length: Duration,
     version: &mut Option<Arc<str>>,
+    heard: &Heard,
     take: impl FnMut(Event, &[u8]) -> Result<Arc<str>, DecodeError>,
 ) -> Result<(), Failure> {
-    let result = read_until(stream, Instant::now() + length, version, take).await;
+    heard.now();
+    let result = read_until(stream, Instant::now() + length, version, heard, take).await;
     if result.is_err() {
         client.note(&result);
     }
@@ -90,6 +94,7 @@ async fn read_until(
     mut stream: Stream,
     deadline: Instant,
     version: &mut Option<Arc<str>>,
+    heard: &Heard,
     mut take: impl FnMut(Event, &[u8]) -> Result<Arc<str>, DecodeError>,
 ) -> Result<(), Failure> {
     // An event is a little longer than its object.
@@ -106,6 +111,7 @@ async fn read_until(
             *version = Some(take_line(line, &mut take)?);
             Ok::<_, Failure>(())
         })?;
+        heard.now();
     }
 }
 
