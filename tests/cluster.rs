@@ -8,6 +8,7 @@ mod refusals;
 mod requests;
 mod restart;
 mod rights;
+mod signals;
 mod updates;
 mod views;
 
