@@ -40,8 +40,8 @@ pub struct Report {
 /// kept current in the store the source was made with.
 pub trait Source: Send + Sync + 'static {
     /// Keeps the names of all objects in `scope` current: namespaces by [`Store::set_namespaces`] (cluster scope only),
-    /// objects by [`Store::set_names`] and single changes. Resolves when the first complete listing is in the store, or, in
-    /// cluster scope, when it is settled which names cannot be had at once: see [`Store::access`].
+    /// objects by [`Store::set_names`] and single changes. Resolves when the first complete listing is in the store, or
+    /// when it is settled which names cannot be had at once: see [`Store::access`].
     fn list(&self, scope: Scope) -> BoxFuture<'_, Result<(), Refusal>>;
 
     /// Finds out about the names of one kind in one namespace, whose [`Access`](crate::store::Access) is not `Listed`, and

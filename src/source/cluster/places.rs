@@ -61,7 +61,7 @@ impl Places {
         for listing in listings {
             match listing.first().await {
                 // There is another way: see `refused`.
-                Err(Refusal::Forbidden { .. }) if scope.namespace.is_none() => {}
+                Err(Refusal::Forbidden { .. }) => {}
                 other => other?,
             }
         }
