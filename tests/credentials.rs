@@ -14,7 +14,7 @@ use serde_json::{Value as Json, json};
 use crate::support::cluster::{Namespace, namespace};
 use crate::support::liar::kubeconfig;
 use crate::support::mount::Mount;
-use crate::support::proxy::{Fault, Proxy};
+use crate::support::proxy::{Certificate, Fault, Proxy};
 use crate::support::{fail, run, said, secretfs, subdir, succeed, tempdir, wait_until};
 
 /// A namespace with a Secret `s`, and a directory for kubeconfigs and what they name.
@@ -558,11 +558,17 @@ mv "$account/token.new" "$account/token"
 echo rotate; read -r
 until [[ $(cat "$dir/mnt/key") == changed ]]; do sleep 0.05; done
 cat "$dir/mnt/key"; echo
+# And the authority: the server shows a certificate of another one.
+cp "$dir/new-ca.crt" "$account/ca.crt.new"
+mv "$account/ca.crt.new" "$account/ca.crt"
+echo rotate; read -r
+until [[ $(cat "$dir/mnt/key") == again ]]; do sleep 0.05; done
+cat "$dir/mnt/key"; echo
 "$program" status -o json | jq -r '.[0].trouble, .[0].from'
 "#;
 
 #[test]
-fn in_a_pod_the_service_account_is_used_and_its_token_reloaded() {
+fn in_a_pod_the_service_account_is_used_and_its_token_and_authority_reloaded() {
     use std::io::Write;
     let site = Site::new();
     let ((_, old), (_, new)) = (site.user("get,watch"), site.user("get,watch"));
@@ -574,6 +580,8 @@ fn in_a_pod_the_service_account_is_used_and_its_token_reloaded() {
         "ca.crt",
         STANDARD.decode(gate.cluster["certificate-authority-data"].as_str().expect("a CA")).expect("base64"),
     );
+    let authority = Certificate::new();
+    site.write("new-ca.crt", &authority.pem);
     let port = gate.proxy.url.rsplit(':').next().expect("a port").to_owned();
     let mut command = Command::new("unshare");
     command.args(["-m", "timeout", "60", "bash", "-c", IN_POD, "in-pod", env!("CARGO_BIN_EXE_secretfs")]);
@@ -587,9 +595,14 @@ fn in_a_pod_the_service_account_is_used_and_its_token_reloaded() {
     assert_eq!(first, [VALUE, VALUE, "rotate"]);
     gate.refuses(&old);
     site.set("changed");
-    child.stdin.take().expect("a pipe").write_all(b"\n").expect("write");
+    let mut input = child.stdin.take().expect("a pipe");
+    input.write_all(b"\n").expect("write");
+    assert_eq!(lines.by_ref().take(2).collect::<Vec<_>>(), ["changed", "rotate"]);
+    gate.proxy.show(&authority);
+    site.set("again");
+    input.write_all(b"\n").expect("write");
     let rest: Vec<String> = lines.collect();
-    assert_eq!(rest, ["changed".to_owned(), "null".to_owned(), format!("in-cluster ({})", gate.proxy.url)]);
+    assert_eq!(rest, ["again".to_owned(), "null".to_owned(), format!("in-cluster ({})", gate.proxy.url)]);
     assert!(child.wait().expect("wait").success());
     assert!(gate.seen(&new) > 0);
 }
