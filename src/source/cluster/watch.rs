@@ -194,43 +194,47 @@ mod tests {
         assert!(!is_older("a", "b") && !is_older("9", "b"));
     }
 
-    proptest! {
-        #[test]
-        fn arbitrary_lines_never_panic(line in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = take_all(&line);
-        }
+    mod properties {
+        use super::*;
 
-        /// However the network cuts the stream, and whatever happens to single bytes of it.
-        #[test]
-        fn any_line_of_a_watch_is_an_event_or_a_failure(
-            kinds in proptest::collection::vec(proptest::sample::select(vec!["ADDED", "MODIFIED", "DELETED", "BOOKMARK"]), 1..8),
-            cuts in proptest::collection::vec(any::<proptest::sample::Index>(), 0..8),
-            flips in proptest::collection::vec((any::<proptest::sample::Index>(), 1u8..), 0..4),
-        ) {
-            let line = |(at, kind): (usize, &&str)| {
-                format!(r#"{{"type":"{kind}","object":{{"kind":"Secret","metadata":{{"resourceVersion":"{at}"}}}}}}"#) + "\n"
-            };
-            let mut stream: Vec<u8> = kinds.iter().enumerate().map(line).collect::<String>().into_bytes();
-            for (at, flip) in &flips {
-                let at = at.index(stream.len());
-                stream[at] ^= flip;
+        proptest! {
+            #[test]
+            fn arbitrary_lines_never_panic(line in proptest::collection::vec(any::<u8>(), 0..200)) {
+                let _ = take_all(&line);
             }
-            let mut places: Vec<usize> = cuts.iter().map(|cut| cut.index(stream.len() + 1)).collect();
-            places.extend([0, stream.len()]);
-            places.sort();
-            let (mut lines, mut seen) = (Lines::new(1024), Vec::new());
-            let fed: Result<(), Failure> = places.windows(2).try_for_each(|pair| {
-                lines.feed(&stream[pair[0]..pair[1]], |line| {
-                    seen.push(take_all(line)?);
-                    Ok::<_, Failure>(())
-                })
-            });
-            if flips.is_empty() {
-                prop_assert!(fed.is_ok() && !lines.is_partial());
-                let versions: Vec<&str> = seen.iter().map(|(_, version)| &**version).collect();
-                prop_assert_eq!(versions, (0..kinds.len()).map(|at| at.to_string()).collect::<Vec<_>>());
-            } else {
-                prop_assert!(seen.len() <= kinds.len() + flips.len(), "a byte makes at most one more line");
+
+            /// However the network cuts the stream, and whatever happens to single bytes of it.
+            #[test]
+            fn any_line_of_a_watch_is_an_event_or_a_failure(
+                kinds in proptest::collection::vec(proptest::sample::select(vec!["ADDED", "MODIFIED", "DELETED", "BOOKMARK"]), 1..8),
+                cuts in proptest::collection::vec(any::<proptest::sample::Index>(), 0..8),
+                flips in proptest::collection::vec((any::<proptest::sample::Index>(), 1u8..), 0..4),
+            ) {
+                let line = |(at, kind): (usize, &&str)| {
+                    format!(r#"{{"type":"{kind}","object":{{"kind":"Secret","metadata":{{"resourceVersion":"{at}"}}}}}}"#) + "\n"
+                };
+                let mut stream: Vec<u8> = kinds.iter().enumerate().map(line).collect::<String>().into_bytes();
+                for (at, flip) in &flips {
+                    let at = at.index(stream.len());
+                    stream[at] ^= flip;
+                }
+                let mut places: Vec<usize> = cuts.iter().map(|cut| cut.index(stream.len() + 1)).collect();
+                places.extend([0, stream.len()]);
+                places.sort();
+                let (mut lines, mut seen) = (Lines::new(1024), Vec::new());
+                let fed: Result<(), Failure> = places.windows(2).try_for_each(|pair| {
+                    lines.feed(&stream[pair[0]..pair[1]], |line| {
+                        seen.push(take_all(line)?);
+                        Ok::<_, Failure>(())
+                    })
+                });
+                if flips.is_empty() {
+                    prop_assert!(fed.is_ok() && !lines.is_partial());
+                    let versions: Vec<&str> = seen.iter().map(|(_, version)| &**version).collect();
+                    prop_assert_eq!(versions, (0..kinds.len()).map(|at| at.to_string()).collect::<Vec<_>>());
+                } else {
+                    prop_assert!(seen.len() <= kinds.len() + flips.len(), "a byte makes at most one more line");
+                }
             }
         }
     }
