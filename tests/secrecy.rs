@@ -269,14 +269,11 @@ fn answers_of_the_server_get_into_no_message_and_no_log() {
     place.holds_none(&all);
 }
 
-#[test]
-fn an_outage_and_a_lie_while_mounted_get_nothing_into_the_log() {
-    let (value, token) = (Planted::new("value"), Planted::new("token"));
-    let all = [value.clone(), token.clone()];
-    let place = Place::new(ROOT);
+/// A server that gives the Secret `s` with this value, and whose watches tell it in every way that they should not.
+fn indiscreet(value: &Planted) -> Liar {
     let lies = std::sync::Mutex::new(0);
     let (raw, encoded) = (value.raw.clone(), value.base64());
-    let liar = Liar::new(move |target| {
+    Liar::new(move |target| {
         if !target.contains("watch=1") {
             return json(200, &secret("s", "1", &encoded));
         }
@@ -294,7 +291,15 @@ fn an_outage_and_a_lie_while_mounted_get_nothing_into_the_log() {
             5 => (502, "text/html", raw.clone().into_bytes()),
             _ => event("MODIFIED", secret(&raw, "3", &encoded)),
         }
-    });
+    })
+}
+
+#[test]
+fn an_outage_and_a_lie_while_mounted_get_nothing_into_the_log() {
+    let (value, token) = (Planted::new("value"), Planted::new("token"));
+    let all = [value.clone(), token.clone()];
+    let place = Place::new(ROOT);
+    let liar = indiscreet(&value);
     let config = place.input("kubeconfig", &liar.kubeconfig(&json!({"token": &token.raw})));
     let mount =
         Foreground::new(&place, &["--kubeconfig", &config, "--timeout", "500ms", "--poll", "100ms", "secret/s"]);
@@ -307,6 +312,60 @@ fn an_outage_and_a_lie_while_mounted_get_nothing_into_the_log() {
     tells_none(place.secretfs().args(["status", "-o", "wide"]), &all);
     assert_eq!(std::fs::read_to_string(place.path("mnt/key")).expect("read"), value.raw, "an outage deletes nothing");
     mount.end();
+    place.holds_none(&all);
+}
+
+/// Mounts in the background, in a mount namespace whose /dev/log is the test's.
+const WITH_LOG: &str = r#"
+set -euo pipefail
+dir=$1 log=$2; shift 2
+mount -t tmpfs none "$dir"
+for device in fuse null urandom; do
+    : > "$dir/$device"
+    mount --bind "/dev/$device" "$dir/$device"
+done
+ln -s "$log" "$dir/log"
+mount --rbind "$dir" /dev
+"$@"
+trap '"$1" umount "${!#}"' EXIT
+echo mounted
+read -r || true
+"#;
+
+#[test]
+fn what_a_daemon_in_the_background_tells_the_systems_log_has_no_secret_in_it() {
+    let (value, token) = (Planted::new("value"), Planted::new("token"));
+    let all = [value.clone(), token.clone()];
+    let place = Place::new(ROOT);
+    let liar = indiscreet(&value);
+    let config = place.input("kubeconfig", &liar.kubeconfig(&json!({"token": &token.raw})));
+    let socket = place.path("logs/socket");
+    let log = std::os::unix::net::UnixDatagram::bind(&socket).expect("a socket");
+    log.set_nonblocking(true).expect("nonblocking");
+    let mut command = Command::new("unshare");
+    command.args(["-m", "bash", "-c", WITH_LOG, "with-log"]).args([&subdir(place.dir.path(), "dev"), &socket]);
+    command.args([env!("CARGO_BIN_EXE_secretfs"), "mount", "-vv", "--kubeconfig", &config]);
+    command.args(["--timeout", "500ms", "--poll", "100ms", "secret/s"]).arg(place.path("mnt"));
+    command.current_dir(place.path("cwd")).env("TMPDIR", place.path("tmp")).env("HOME", place.path("home"));
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("unshare");
+    let mut first = [0; 8];
+    child.stdout.as_mut().expect("a pipe").read_exact(&mut first).expect("the mount");
+    let seen = PathBuf::from(format!("/proc/{}/root{}", child.id(), place.path("mnt").display()));
+    assert_eq!(std::fs::read_to_string(seen.join("key")).expect("read"), value.raw);
+
+    let mut told = Vec::new();
+    wait_until("word of what happens", || {
+        let mut packet = [0; 8192];
+        while let Ok(length) = log.recv(&mut packet) {
+            assert!(packet.starts_with(b"<28>secretfs["), "{}", String::from_utf8_lossy(&packet[..length]));
+            told.extend_from_slice(&packet[..length]);
+            told.push(b'\n');
+        }
+        ["500 InternalError", "HTTP 502"].iter().all(|what| find(&told, what.as_bytes()).is_some())
+    });
+    all.iter().for_each(|planted| planted.is_not_in(&told, "the system's log"));
+    drop(child.stdin.take());
+    assert!(child.wait().expect("wait").success());
     place.holds_none(&all);
 }
 
