@@ -65,7 +65,7 @@ fn fresh_rows(status: &Status) -> Vec<Vec<String>> {
     };
     let mut rows: Vec<_> = status.lists.iter().chain(&status.kept).map(row).collect();
     if status.kept_more > 0 {
-        let more = format!("{} more objects, fresher than these", status.kept_more);
+        let more = format!("{} more objects, none less fresh", status.kept_more);
         rows.push(vec![more, String::new(), String::new(), place.clone()]);
     }
     rows

@@ -56,7 +56,7 @@ pub struct Status {
     /// those first that were confirmed longest ago.
     #[serde(default)]
     pub kept: Vec<Fresh>,
-    /// How many objects `kept` leaves out, all of them fresher than those in it.
+    /// How many objects `kept` leaves out, none of them less fresh than those in it.
     #[serde(default)]
     pub kept_more: usize,
 }
