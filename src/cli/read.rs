@@ -10,6 +10,7 @@ use crate::exit::{Code, Failure};
 use crate::object::{Kind, Namespace, Object, ObjectId};
 use crate::source::Scope;
 use crate::store::Access;
+use crate::view::by_name;
 
 /// Print the value of a key: its bytes and nothing else.
 #[derive(clap::Args, Debug)]
@@ -235,7 +236,11 @@ async fn names(
             opened.source.look(namespace.clone(), kind).await?;
         }
         if opened.store.access(namespace, kind) == Access::ByName {
-            tracing::warn!("{namespace}: its {} may not be listed: they can be reached by name", kind.plural());
+            let said = by_name(namespace, kind);
+            if matches!(source, SourceArg::Namespace(_)) {
+                return Err(Failure::new(Code::Denied, said));
+            }
+            tracing::warn!("{said}");
         }
     }
     let ids_in = |namespace: &Namespace| {

@@ -3,12 +3,15 @@
 //! A source pushes what it learns into the [`Store`]; it knows nothing of volumes, directories or the kernel.
 
 pub mod cluster;
+pub mod freshness;
 pub mod manifests;
 
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use futures_util::future::BoxFuture;
+
+pub use freshness::{Freshness, Knowledge};
 
 use crate::object::{Kind, Name, Namespace, Object, ObjectId, Token, TokenAsk};
 use crate::store::Refusal;
@@ -45,8 +48,8 @@ pub struct Report {
 /// kept current in the store the source was made with.
 pub trait Source: Send + Sync + 'static {
     /// Keeps the names of all objects in `scope` current: namespaces by [`Store::set_namespaces`] (cluster scope only),
-    /// objects by [`Store::set_names`] and single changes. Resolves when the first complete listing is in the store, or, in
-    /// cluster scope, when it is settled which names cannot be had at once: see [`Store::access`].
+    /// objects by [`Store::set_names`] and single changes. Resolves when the first complete listing is in the store, or
+    /// when it is settled which names cannot be had at once: see [`Store::access`].
     fn list(&self, scope: Scope) -> BoxFuture<'_, Result<(), Refusal>>;
 
     /// Finds out about the names of one kind in one namespace, whose [`Access`](crate::store::Access) is not `Listed`, and
@@ -88,5 +91,10 @@ pub trait Source: Send + Sync + 'static {
     /// How it is with the source now.
     fn report(&self) -> Report {
         Report::default()
+    }
+
+    /// How fresh everything is that is known. Takes time in proportion to the objects that are kept, and waits for nothing.
+    fn knowledge(&self) -> Knowledge {
+        Knowledge::default()
     }
 }

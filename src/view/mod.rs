@@ -151,6 +151,11 @@ impl View {
             Shape::Names { namespace, kinds, selector } => {
                 let scope = Scope { namespace: namespace.clone(), kinds: kinds.clone(), selector: selector.clone() };
                 self.source.list(scope).await?;
+                for (namespace, kind) in namespace.iter().flat_map(|one| kinds.iter().map(move |kind| (one, *kind))) {
+                    if self.store.access(namespace, kind) == Access::ByName {
+                        tracing::warn!("{}", by_name(namespace, kind));
+                    }
+                }
             }
         }
         while let Some(change) = self.store.take_change() {
@@ -426,6 +431,11 @@ impl View {
             Err(error) => tracing::error!(?dir, %error, "an update could not be shown"),
         }
     }
+}
+
+/// What is said to whoever wants to see names that may not be listed.
+pub fn by_name(namespace: &Namespace, kind: Kind) -> String {
+    format!("{namespace}: its {} may not be listed: they can be reached by name", kind.plural())
 }
 
 /// A namespace's directory, with one for each kind where these are a level.

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::decode::Manifest;
-use super::files::Total;
+use super::files::{Definition, Total};
 use crate::object::selector::Selector;
 use crate::object::{Body, Kind, Meta, Namespace, Object, ObjectId};
-use crate::source::{Scope, Set};
+use crate::source::{Freshness, Scope, Set};
 use crate::store::{Known as InStore, Store};
 
 #[derive(Default)]
@@ -22,6 +22,7 @@ pub(super) struct Known {
 struct Entry {
     manifest: Arc<Manifest>,
     object: Object,
+    freshness: Freshness,
 }
 
 /// What [`crate::source::Source::list`] and [`crate::source::Source::follow`] have been called with.
@@ -67,11 +68,11 @@ impl Known {
             self.namespaces.difference(&old_namespaces).for_each(|namespace| store.add_namespace(namespace.clone()));
         }
         let mut old = std::mem::take(&mut self.objects);
-        for (id, (manifest, modified)) in total.objects {
+        for (id, Definition { manifest, modified, freshness }) in total.objects {
             let entry = match old.remove(&id) {
                 Some(entry) if entry.manifest.has_content_of(&manifest) => {
                     let was_wanted = self.interest.wants(&entry.manifest);
-                    let entry = Entry { manifest, ..entry };
+                    let entry = Entry { manifest, freshness, ..entry };
                     match (was_wanted, self.interest.wants(&entry.manifest)) {
                         (true, false) => store.remove(&id),
                         (false, true) => drop(store.put(entry.object.clone())),
@@ -81,7 +82,7 @@ impl Known {
                 }
                 changed => {
                     self.version += 1;
-                    let entry = Entry { object: object(&manifest, self.version, modified), manifest };
+                    let entry = Entry { object: object(&manifest, self.version, modified), manifest, freshness };
                     let was_wanted = changed.is_some_and(|old| self.interest.wants(&old.manifest));
                     if self.interest.wants(&entry.manifest) {
                         store.put(entry.object.clone());
@@ -120,6 +121,12 @@ impl Known {
         let members = self.objects.values().filter(|entry| belongs(&set, &entry.manifest));
         members.for_each(|entry| drop(put(&entry.object, store)));
         self.interest.sets.push(set);
+    }
+
+    /// How fresh each object is that somebody asked for.
+    pub fn freshness(&self) -> Vec<(ObjectId, Freshness)> {
+        let wanted = self.objects.iter().filter(|(_, entry)| self.interest.wants(&entry.manifest));
+        wanted.map(|(id, entry)| (id.clone(), entry.freshness)).collect()
     }
 
     /// Puts an object into the store, if there is one, and keeps it current from now on.

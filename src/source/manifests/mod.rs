@@ -50,7 +50,7 @@ use futures_util::future::BoxFuture;
 
 use self::files::Files;
 use self::known::Known;
-use super::{Scope, Set, Source};
+use super::{Knowledge, Scope, Set, Source};
 use crate::object::selector::Selector;
 use crate::object::{Namespace, Object, ObjectId};
 use crate::store::{Refusal, Store};
@@ -156,6 +156,10 @@ impl Source for Manifests {
             self.shared.known().gather(set, &self.shared.store);
             Ok(())
         })
+    }
+
+    fn knowledge(&self) -> Knowledge {
+        Knowledge { lists: Vec::new(), objects: self.shared.known().freshness() }
     }
 
     fn describe(&self) -> String {
