@@ -7,7 +7,7 @@ pub mod manifests;
 pub mod selector;
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use futures_util::future::BoxFuture;
 
@@ -33,6 +33,24 @@ pub enum Set {
     TrustBundles,
 }
 
+impl Set {
+    /// What its objects are.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Set::PodsOf(_) => Kind::Pod,
+            Set::TrustBundles => Kind::ClusterTrustBundle,
+        }
+    }
+
+    /// Whether the object is one of them.
+    pub fn holds(&self, object: &Object) -> bool {
+        match self {
+            Set::PodsOf(node) => object.pod().is_some_and(|pod| pod.spec.node_name == node.as_str()),
+            Set::TrustBundles => object.id().kind == Kind::ClusterTrustBundle,
+        }
+    }
+}
+
 /// A service account token that a volume needs.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TokenAsk {
@@ -49,9 +67,12 @@ pub struct TokenAsk {
 #[derive(Clone, Debug)]
 pub struct Token {
     pub value: Value,
-    /// When it was issued, and when it ends.
+    /// When it was asked for, and when it ends: by this host's clock and by the API server's.
     pub issued: SystemTime,
     pub expires: SystemTime,
+    /// What the API server says it was issued for (`spec.expirationSeconds`), which the rule for its renewal goes by; the
+    /// kubelet never renews one without.
+    pub lifetime: Option<Duration>,
 }
 
 /// How it is with a source, for `status`.
