@@ -3,6 +3,7 @@
 mod errors;
 mod objects;
 mod outage;
+mod pods;
 mod refusals;
 mod requests;
 mod restart;
