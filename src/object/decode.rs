@@ -284,7 +284,7 @@ impl MetadataJson<'_> {
         let id = ObjectId {
             namespace,
             kind,
-            name: Name::new(require_text(name, "metadata.name", &self.name)?)
+            name: Name::of(kind, require_text(name, "metadata.name", &self.name)?)
                 .map_err(|_| invalid(name, "metadata.name"))?,
         };
         let uid = require_text(name, "metadata.uid", &self.uid)?.into();

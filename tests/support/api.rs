@@ -22,36 +22,61 @@ impl Api {
         Api { client, runtime }
     }
 
-    /// Makes an object of a namespace, given as in a manifest.
+    /// Makes an object, given as in a manifest.
     #[track_caller]
     pub fn create(&self, object: &Value) {
-        self.send("POST", &collection(object), serde_json::to_vec(object).expect("JSON"));
+        self.send("POST", &collection(object), JSON, serde_json::to_vec(object).expect("JSON"));
+    }
+
+    /// The object as it is now.
+    #[track_caller]
+    pub fn get(&self, object: &Value) -> Value {
+        self.send("GET", &path(object), JSON, Vec::new())
     }
 
     /// Writes the object anew, whatever it was.
     #[track_caller]
     pub fn replace(&self, object: &Value) {
-        self.send("PUT", &path(object), serde_json::to_vec(object).expect("JSON"));
+        self.send("PUT", &path(object), JSON, serde_json::to_vec(object).expect("JSON"));
     }
 
+    /// Changes the fields of the object that are in `fields`.
+    #[track_caller]
+    pub fn merge(&self, object: &Value, fields: &Value) {
+        let merge = "application/merge-patch+json";
+        self.send("PATCH", &path(object), merge, serde_json::to_vec(fields).expect("JSON"));
+    }
+
+    /// Removes it at once: nobody here ends a pod's containers, or lets go of a job's pods.
     #[track_caller]
     pub fn delete(&self, object: &Value) {
-        self.send("DELETE", &path(object), Vec::new());
+        self.send(
+            "DELETE",
+            &format!("{}?gracePeriodSeconds=0&propagationPolicy=Background", path(object)),
+            JSON,
+            Vec::new(),
+        );
     }
 
     #[track_caller]
-    fn send(&self, method: &str, path: &str, body: Vec<u8>) {
-        let request = http::Request::builder().method(method).uri(path).header("Content-Type", "application/json");
+    fn send(&self, method: &str, path: &str, content: &str, body: Vec<u8>) -> Value {
+        let request = http::Request::builder().method(method).uri(path).header("Content-Type", content);
         let request = request.body(body).expect("a request");
         let answer = self.runtime.block_on(self.client.request::<Value>(request));
-        answer.unwrap_or_else(|error| panic!("{method} {path}: {error}"));
+        answer.unwrap_or_else(|error| panic!("{method} {path}: {error}"))
     }
 }
 
+const JSON: &str = "application/json";
+
 fn collection(object: &Value) -> String {
-    let namespace = object["metadata"]["namespace"].as_str().expect("a namespace");
-    let kind = object["kind"].as_str().expect("a kind").to_lowercase();
-    format!("/api/v1/namespaces/{namespace}/{kind}s")
+    let version = object["apiVersion"].as_str().expect("an apiVersion");
+    let root = if version.contains('/') { "apis" } else { "api" };
+    let plural = object["kind"].as_str().expect("a kind").to_lowercase() + "s";
+    match object["metadata"]["namespace"].as_str() {
+        Some(namespace) => format!("/{root}/{version}/namespaces/{namespace}/{plural}"),
+        None => format!("/{root}/{version}/{plural}"),
+    }
 }
 
 fn path(object: &Value) -> String {

@@ -6,6 +6,7 @@ pub mod cluster;
 pub mod events;
 pub mod kubeconfig;
 pub mod liar;
+pub mod library;
 pub mod mount;
 pub mod playground;
 pub mod process;
