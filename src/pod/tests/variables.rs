@@ -2,9 +2,9 @@
 
 use serde_json::{Value as Json, json};
 
-use crate::object::Kind;
+use crate::object::{Body, Data, Key, Kind, Value};
 use crate::pod::expand::{Piece, pieces};
-use crate::pod::testing::{Known, id, read, subject};
+use crate::pod::testing::{Known, id, object, read, subject};
 use crate::pod::{Have, Problem, mount_needs, mounts};
 
 /// `Expand` with the variables of its test (`MappingFuncFor`).
@@ -193,6 +193,19 @@ fn variables_do_not_grow_without_end() {
     env.extend((1..30).map(|n| json!({"name": format!("V{n}"), "value": format!("$(V{0})$(V{0})", n - 1)})));
     let problems = sub_path("$(V29)", json!({"env": env}), &Known::default()).unwrap_err();
     assert!(matches!(&problems[0], Problem::TooLarge { limit: 131_072, .. }), "{problems:?}");
+}
+
+/// `binaryData` is never a variable.
+#[test]
+fn binary_data_is_no_variable() {
+    let data = Data { values: [(Key::new("X").unwrap(), Value::copy_of(b"x"))].into(), ..Data::default() };
+    let binary = Data { binary: [Key::new("X").unwrap()].into(), ..data };
+    let known = Known::default().with(object(Kind::ConfigMap, "m", Body::Data(binary)));
+    let from = json!({"env": [{"name": "X", "valueFrom": {"configMapKeyRef": {"name": "m", "key": "X"}}}]});
+    let missing = Problem::MissingKey { object: id(Kind::ConfigMap, "m"), key: "X".into() };
+    assert_eq!(sub_path("$(X)", from, &known), Err(vec![missing]));
+    let all = json!({"envFrom": [{"configMapRef": {"name": "m"}}]});
+    assert!(matches!(&sub_path("$(X)", all, &known).unwrap_err()[..], [Problem::NoValue { .. }]));
 }
 
 /// Only what a path is made of is asked for.
