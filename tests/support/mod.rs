@@ -5,6 +5,7 @@ pub mod api;
 pub mod cluster;
 pub mod events;
 pub mod kubeconfig;
+pub mod kubelet_pod;
 pub mod liar;
 pub mod mount;
 pub mod playground;
