@@ -4,6 +4,7 @@
 //! `corpus/*.yaml` holds named cases, `generate` makes others from seeds.
 
 mod case;
+mod conformance;
 mod stage;
 mod written;
 
@@ -39,4 +40,6 @@ macro_rules! corpus {
     )*};
 }
 
-corpus! { layout modes payload limits }
+corpus! {
+    layout modes users payload projected downward tokens bundles limits writer lifecycle subpaths containers
+}

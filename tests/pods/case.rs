@@ -1,11 +1,15 @@
 //! A pod with the objects that its volumes show, and what becomes of them, as data.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use serde_json::{Value, json};
 
 /// Stands for the namespace of a case in all its texts: what is not in a namespace has it in its name.
 const NAMESPACE: &str = "%NS%";
+
+/// Stand for certificates, PEM: `%CERTIFICATE-1%` and so on.
+const CERTIFICATES: usize = 3;
 
 /// The node that pods are on, and the only container of a pod that names none.
 pub const NODE: &str = "n1";
@@ -69,7 +73,7 @@ pub struct Outcome {
 impl Case {
     /// The same case in this namespace.
     pub fn within(&self, namespace: &str) -> Case {
-        let put = |text: &str| text.replace(NAMESPACE, namespace);
+        let put = |text: &str| filled_in(text, namespace);
         let place = |value: &Value| placed(value, namespace);
         let keys = |map: &BTreeMap<String, String>| -> BTreeMap<String, String> {
             map.iter().map(|(key, value)| (put(key), put(value))).collect()
@@ -77,10 +81,19 @@ impl Case {
         let outcome = |outcome: &Outcome| Outcome {
             refused: keys(&outcome.refused),
             stopped: keys(&outcome.stopped),
-            reads: outcome.reads.iter().map(|(path, bytes)| (path.clone(), bytes.as_ref().map(|bytes| match std::str::from_utf8(bytes) {
-                Ok(text) => put(text).into_bytes(),
-                Err(_) => bytes.clone(),
-            }))).collect(),
+            reads: outcome
+                .reads
+                .iter()
+                .map(|(path, bytes)| {
+                    (
+                        path.clone(),
+                        bytes.as_ref().map(|bytes| match std::str::from_utf8(bytes) {
+                            Ok(text) => put(text).into_bytes(),
+                            Err(_) => bytes.clone(),
+                        }),
+                    )
+                })
+                .collect(),
             ..outcome.clone()
         };
         let change = |change: &Change| match change {
@@ -137,16 +150,38 @@ fn placed(object: &Value, namespace: &str) -> Value {
     object
 }
 
-/// With the namespace put into all texts.
+/// With all texts filled in.
 fn replaced(value: &Value, namespace: &str) -> Value {
     match value {
-        Value::String(text) => text.replace(NAMESPACE, namespace).into(),
+        Value::String(text) => filled_in(text, namespace).into(),
         Value::Array(all) => all.iter().map(|one| replaced(one, namespace)).collect(),
         Value::Object(fields) => fields
             .iter()
-            .map(|(name, value)| (name.replace(NAMESPACE, namespace), replaced(value, namespace)))
+            .map(|(name, value)| (filled_in(name, namespace), replaced(value, namespace)))
             .collect::<serde_json::Map<_, _>>()
             .into(),
         other => other.clone(),
     }
+}
+
+fn filled_in(text: &str, namespace: &str) -> String {
+    if !text.contains('%') {
+        return text.to_owned();
+    }
+    let certificates = certificates().iter().enumerate();
+    certificates.fold(text.replace(NAMESPACE, namespace), |text, (number, pem)| {
+        text.replace(&format!("%CERTIFICATE-{}%", number + 1), pem)
+    })
+}
+
+/// As the kubelet writes them: with a line break at the end.
+fn certificates() -> &'static [String; CERTIFICATES] {
+    static ALL: OnceLock<[String; CERTIFICATES]> = OnceLock::new();
+    let new = |number| {
+        let mut params = rcgen::CertificateParams::new([format!("{number}.example.com")]).expect("a name");
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let key = rcgen::KeyPair::generate().expect("a key");
+        params.self_signed(&key).expect("a certificate").pem().replace("\r\n", "\n")
+    };
+    ALL.get_or_init(|| std::array::from_fn(new))
 }

@@ -148,7 +148,8 @@ fn check(now: &Moment<'_>, expected: &Outcome) {
     };
     for (name, bytes) in &expected.reads {
         let found = std::fs::read(path(name)).ok();
-        let brief = |bytes: &Option<Vec<u8>>| bytes.as_deref().map_or("nothing".into(), |bytes| Brief(bytes).to_string());
+        let brief =
+            |bytes: &Option<Vec<u8>>| bytes.as_deref().map_or("nothing".into(), |bytes| Brief(bytes).to_string());
         assert!(found == *bytes, "{at}: {name} reads {}, not {}", brief(&found), brief(bytes));
     }
     for (name, stat) in &expected.stats {

@@ -79,7 +79,8 @@ struct WrittenOutcome {
 
 /// The cases of one file, under names that begin with the file's.
 pub fn cases(file: &str, text: &str) -> Vec<Case> {
-    let all: Value = serde_saphyr::from_str(text).unwrap_or_else(|error| panic!("{file}: {error}"));
+    let all: Value = serde_saphyr::from_str_with_options(text, serde_saphyr::options! { strict_booleans: true })
+        .unwrap_or_else(|error| panic!("{file}: {error}"));
     let all = all.as_array().unwrap_or_else(|| panic!("{file} is no list"));
     let case = |one: &Value| case(file, one).unwrap_or_else(|error| panic!("{file}, {}: {error}", one["name"]));
     all.iter().map(case).collect()
@@ -204,11 +205,9 @@ fn expanded(value: &Value) -> Value {
     match value {
         Value::String(text) => repeated(text).into(),
         Value::Array(all) => all.iter().map(expanded).collect(),
-        Value::Object(fields) => fields
-            .iter()
-            .map(|(name, value)| (repeated(name), expanded(value)))
-            .collect::<Map<_, _>>()
-            .into(),
+        Value::Object(fields) => {
+            fields.iter().map(|(name, value)| (repeated(name), expanded(value))).collect::<Map<_, _>>().into()
+        }
         other => other.clone(),
     }
 }
