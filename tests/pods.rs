@@ -5,11 +5,12 @@
 
 mod case;
 mod conformance;
+mod generate;
 mod stage;
 mod written;
 
 use case::Case;
-use stage::Stage;
+use stage::{Moment, Stage, Witness};
 
 /// The cases of one file of the corpus.
 fn cases(file: &str) -> Vec<Case> {
@@ -42,4 +43,59 @@ macro_rules! corpus {
 
 corpus! {
     layout modes users payload projected downward tokens bundles limits writer lifecycle subpaths containers
+}
+
+/// Generated cases of each of the two tests.
+const GENERATED: usize = 100;
+
+#[test]
+fn generated_pods_of_fixed_seeds() {
+    play_seeds(1);
+}
+
+#[test]
+fn generated_pods_of_fresh_seeds() {
+    play_seeds(crate::support::seed());
+}
+
+fn play_seeds(first: u64) {
+    let stage = Stage::new();
+    let began = std::time::Instant::now();
+    let tally = std::cell::RefCell::new(Tally::default());
+    generate::for_seeds((first..).take(GENERATED), |case| stage.play(case, &mut *tally.borrow_mut()));
+    let tally = tally.into_inner();
+    println!("{GENERATED} pods in {:?}: {tally:?}", began.elapsed());
+    tally.must_be_varied();
+}
+
+/// What generated cases bring.
+#[derive(Debug, Default)]
+struct Tally {
+    passes: usize,
+    volumes: usize,
+    refused: usize,
+    mounts: usize,
+    running: usize,
+    stopped: usize,
+}
+
+impl Witness for Tally {
+    fn look(&mut self, now: &Moment<'_>) {
+        self.passes += 1;
+        self.volumes += now.pod.volumes.len();
+        self.refused += now.pod.refused().len();
+        let (running, stopped): (Vec<_>, Vec<_>) = now.pod.containers.values().partition(|one| one.root.is_ok());
+        self.running += running.len();
+        self.stopped += stopped.len();
+        self.mounts += running.iter().map(|one| one.mounts.len()).sum::<usize>();
+    }
+}
+
+impl Tally {
+    /// A generator whose pods hardly ever start, or never fail, shows nothing.
+    fn must_be_varied(&self) {
+        assert!(self.running > self.stopped && self.stopped > 0, "{self:?}");
+        assert!(self.volumes > 4 * self.refused && self.refused > 0, "{self:?}");
+        assert!(self.mounts > self.passes, "{self:?}");
+    }
 }

@@ -1,6 +1,7 @@
 //! A pod with the objects that its volumes show, and what becomes of them, as data.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::OnceLock;
 
 use serde_json::{Value, json};
@@ -27,7 +28,8 @@ pub struct Case {
     pub status: Option<Value>,
     /// A part of what the API server says when it refuses the pod, or an object.
     pub rejected: Option<String>,
-    pub first: Outcome,
+    /// Nothing where it is not known.
+    pub first: Option<Outcome>,
     pub steps: Vec<Step>,
 }
 
@@ -35,14 +37,14 @@ pub struct Case {
 #[derive(Clone, Debug)]
 pub struct Step {
     pub changes: Vec<Change>,
-    pub outcome: Outcome,
+    pub outcome: Option<Outcome>,
 }
 
 #[derive(Clone, Debug)]
 pub enum Change {
     /// An object is made, or written anew.
     Put(Value),
-    /// An object goes; only its kind and name count.
+    /// An object goes, if it is there; only its kind and name count.
     Delete(Value),
     /// A merge patch for the pod: labels and annotations.
     Pod(Value),
@@ -109,13 +111,13 @@ impl Case {
             pod: place(&self.pod),
             status: self.status.as_ref().map(|status| replaced(status, namespace)),
             rejected: self.rejected.as_deref().map(put),
-            first: outcome(&self.first),
+            first: self.first.as_ref().map(outcome),
             steps: self
                 .steps
                 .iter()
                 .map(|step| Step {
                     changes: step.changes.iter().map(change).collect(),
-                    outcome: outcome(&step.outcome),
+                    outcome: step.outcome.as_ref().map(outcome),
                 })
                 .collect(),
         }
@@ -128,6 +130,19 @@ impl Case {
             _ => None,
         });
         self.objects.iter().chain(put).collect()
+    }
+}
+
+/// As JSON, to be read by people.
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.name)?;
+        self.objects.iter().try_for_each(|object| writeln!(f, "{object}"))?;
+        writeln!(f, "{:#}", self.pod)?;
+        for (number, step) in self.steps.iter().enumerate() {
+            writeln!(f, "step {}: {:?}", number + 1, step.changes)?;
+        }
+        Ok(())
     }
 }
 

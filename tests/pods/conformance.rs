@@ -1,7 +1,7 @@
 //! The volume tests of Kubernetes' own conformance suite and their neighbours, one test each under its name there.
 
 use super::case::Case;
-use super::stage::Stage;
+use super::stage::on_shared_stage;
 
 fn all() -> Vec<Case> {
     super::cases("conformance")
@@ -22,7 +22,7 @@ macro_rules! tests {
 fn play(name: &str) {
     let name = format!("conformance::{name}");
     let case = all().into_iter().find(|case| case.name == name).unwrap_or_else(|| panic!("no case {name}"));
-    Stage::new().play(&case, &mut ());
+    on_shared_stage(|stage| stage.play(&case, &mut ()));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use serde_json::json;
 
@@ -73,7 +74,7 @@ impl Stage {
         assert!(case.rejected.is_none(), "{}: the API server accepts it", case.name);
         let name = case.pod["metadata"]["name"].as_str().expect("a name");
         let mut pod = self.referee.pod(&self.namespace.name, name);
-        check(&Moment { case, number: 0, pod: &pod }, &case.first);
+        check(&Moment { case, number: 0, pod: &pod }, case.first.as_ref());
         witness.look(&Moment { case, number: 0, pod: &pod });
         for (number, step) in case.steps.iter().enumerate() {
             witness.before_step(&Moment { case, number, pod: &pod });
@@ -82,7 +83,7 @@ impl Stage {
                 [] => pod.refresh(),
                 containers => containers.iter().for_each(|container| pod.restart(container)),
             }
-            check(&Moment { case, number: number + 1, pod: &pod }, &step.outcome);
+            check(&Moment { case, number: number + 1, pod: &pod }, step.outcome.as_ref());
             witness.look(&Moment { case, number: number + 1, pod: &pod });
         }
     }
@@ -102,7 +103,7 @@ impl Stage {
     fn take<'a>(&self, case: &Case, change: &'a Change) -> Option<&'a String> {
         match change {
             Change::Put(object) => self.api.put(object),
-            Change::Delete(object) => self.api.delete(object),
+            Change::Delete(object) => self.api.ensure_gone(object),
             Change::Pod(patch) => self.api.merge(&case.pod, patch),
             Change::Ephemeral(container) => self.api.add_ephemeral(&case.pod, container),
             Change::Restart(container) => return Some(container),
@@ -121,6 +122,23 @@ fn make_node(api: &Api) {
     api.merge_status(&node, &json!({"allocatable": resources, "capacity": resources, "addresses": addresses}));
 }
 
+/// A stage that tests share which run at the same time: starting one costs more than playing a case.
+pub fn on_shared_stage(work: impl FnOnce(&Stage)) {
+    static SHARED: Mutex<Weak<Mutex<Stage>>> = Mutex::new(Weak::new());
+    let stage = {
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        // One on which a case has failed may be left in any state.
+        let usable = shared.upgrade().filter(|stage| !stage.is_poisoned());
+        usable.unwrap_or_else(|| {
+            let stage = Arc::new(Mutex::new(Stage::new()));
+            *shared = Arc::downgrade(&stage);
+            stage
+        })
+    };
+    let stage = stage.lock().unwrap_or_else(PoisonError::into_inner);
+    work(&stage);
+}
+
 /// Takes a case's objects away, whether it went well or not.
 struct Cleaner<'a>(&'a Stage, &'a Case);
 
@@ -133,7 +151,9 @@ impl Drop for Cleaner<'_> {
 
 /// Holds what the kubelet's code has made against what is written in the case.
 #[track_caller]
-fn check(now: &Moment<'_>, expected: &Outcome) {
+fn check(now: &Moment<'_>, expected: Option<&Outcome>) {
+    mounts_are_there(now);
+    let Some(expected) = expected else { return };
     let at = format!("{}, step {}", now.case.name, now.number);
     let stopped = now.pod.containers.iter();
     let stopped = stopped.filter_map(|(name, one)| Some((name.as_str(), one.root.as_ref().err()?.as_str()))).collect();
@@ -160,6 +180,19 @@ fn check(now: &Moment<'_>, expected: &Outcome) {
     }
     for (name, names) in &expected.lists {
         assert_eq!(listed(&path(name)), *names, "{at}: names in {name}");
+    }
+}
+
+/// All that a running container was to have is there, whatever it is.
+#[track_caller]
+fn mounts_are_there(now: &Moment<'_>) {
+    for (name, container) in &now.pod.containers {
+        let Ok(root) = &container.root else { continue };
+        for mount in &container.mounts {
+            let path = root.join(mount.path.trim_start_matches('/'));
+            let found = std::fs::symlink_metadata(&path);
+            assert!(found.is_ok(), "{}: {name}: {}: {found:?}", now.case.name, mount.path);
+        }
     }
 }
 

@@ -95,7 +95,7 @@ fn case(file: &str, written: &Value) -> serde_json::Result<Case> {
         pod,
         status: written.status,
         rejected: written.rejected,
-        first,
+        first: Some(first),
         steps: written.steps.iter().map(step).collect::<serde_json::Result<_>>()?,
     })
 }
@@ -113,7 +113,7 @@ fn step(written: &Value) -> serde_json::Result<Step> {
     }
     changes.extend(written.ephemeral.map(Change::Ephemeral));
     changes.extend(written.restart.map(Change::Restart));
-    Ok(Step { changes, outcome })
+    Ok(Step { changes, outcome: Some(outcome) })
 }
 
 /// What is written about an outcome, and the rest.
