@@ -12,12 +12,14 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/go-logr/logr"
 	"golang.org/x/sys/unix"
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	utilfeature "k8s.io/apiserver/pkg/util/feature"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
 )
 
 const refereeAbout = `controlplane referee --kubeconfig FILE --root DIR [--node NAME] [--feature-gates A=true,...]
@@ -78,6 +80,8 @@ func referee(args []string) (err error) {
 			return err
 		}
 	}
+	// What goes wrong is in the answers.
+	klog.SetLogger(logr.Discard())
 	unix.Umask(0o022)
 	absolute, err := filepath.Abs(*root)
 	if err != nil {
