@@ -32,14 +32,16 @@ type mountAnswer struct {
 	ReadOnly bool   `json:"readOnly"`
 }
 
-// podContainer is a container that has started.
+// podContainer is a container that has started, or has tried to.
 type podContainer struct {
-	root   *containerRoot
-	mounts []mountAnswer
+	root   *containerRoot // nil if it could not
+	answer containerAnswer
 }
 
 // sync does one pass of the kubelet over a pod: its volumes are set up, or refreshed, and containers that have not
-// started do so once all volumes were set up. What has started keeps its mounts, whatever becomes of the volumes.
+// started do so once all volumes were set up. What has started keeps its mounts, whatever becomes of the volumes. What
+// could not start is tried again by restart only: a kubelet's own next try finds what the failed one has left behind,
+// and goes one way or the other.
 func (m *podMounts) sync(ctx context.Context, pod *v1.Pod) (map[string]volumeAnswer, map[string]containerAnswer) {
 	volumes := m.setUp(pod)
 	known := m.pods[pod.UID]
@@ -68,39 +70,42 @@ func (m *podMounts) restart(ctx context.Context, pod *v1.Pod, container string) 
 }
 
 func (p *podVolumes) stop(container string) {
-	if started := p.containers[container]; started != nil {
-		started.root.close()
+	if tried := p.containers[container]; tried != nil {
+		tried.root.close()
 		delete(p.containers, container)
 	}
 }
 
 func (m *podMounts) start(ctx context.Context, pod *v1.Pod, c *v1.Container, missing []string) containerAnswer {
 	known := m.pods[pod.UID]
-	if started := known.containers[c.Name]; started != nil {
-		return started.answer()
+	if tried := known.containers[c.Name]; tried != nil {
+		return tried.answer
 	}
 	if len(missing) > 0 {
 		return containerAnswer{Error: "waits for the volumes " + strings.Join(missing, ", ")}
 	}
+	root, mounts, err := m.newRoot(ctx, pod, c)
+	tried := &podContainer{root: root}
+	if err != nil {
+		tried.answer.Error = err.Error()
+	} else {
+		tried.answer.Root, tried.answer.Mounts = root.path(), mounts
+	}
+	known.containers[c.Name] = tried
+	return tried.answer
+}
+
+func (m *podMounts) newRoot(ctx context.Context, pod *v1.Pod, c *v1.Container) (*containerRoot, []mountAnswer, error) {
 	mounts, err := m.mountsOf(ctx, pod, c)
 	if err != nil {
-		return containerAnswer{Error: err.Error()}
+		return nil, nil, err
 	}
 	dir := filepath.Join(m.host.podDir(pod.UID), "containers", c.Name)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return containerAnswer{Error: err.Error()}
+		return nil, nil, err
 	}
 	root, err := newContainerRoot(dir, mounts)
-	if err != nil {
-		return containerAnswer{Error: err.Error()}
-	}
-	started := &podContainer{root, describe(c, mounts)}
-	known.containers[c.Name] = started
-	return started.answer()
-}
-
-func (c *podContainer) answer() containerAnswer {
-	return containerAnswer{Root: c.root.path(), Mounts: c.mounts}
+	return root, describe(c, mounts), err
 }
 
 // mountsOf has the kubelet say what a container's runtime is to mount. Without the file /etc/hosts, which is no volume.

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -111,7 +112,7 @@ func bindInto(root string, m kubecontainer.Mount) error {
 		return fmt.Errorf("mount point %s: %w", m.ContainerPath, err)
 	}
 	if err := makeMountPoint(m.HostPath, target); err != nil {
-		return fmt.Errorf("mount point %s: %w", m.ContainerPath, err)
+		return fmt.Errorf("mount point %s: %w", m.ContainerPath, withoutPath(err))
 	}
 	if err := unix.Mount(m.HostPath, target, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
 		return fmt.Errorf("mount point %s: bind: %w", m.ContainerPath, err)
@@ -131,6 +132,15 @@ func bindInto(root string, m kubecontainer.Mount) error {
 		return fmt.Errorf("mount point %s: mount_setattr: %w", m.ContainerPath, err)
 	}
 	return nil
+}
+
+// withoutPath leaves out a path on the node, which says nothing to who reads of a container.
+func withoutPath(err error) error {
+	var at *os.PathError
+	if errors.As(err, &at) {
+		return fmt.Errorf("%s: %w", at.Op, at.Err)
+	}
+	return err
 }
 
 func makeMountPoint(source, target string) error {

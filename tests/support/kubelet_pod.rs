@@ -29,7 +29,7 @@ pub struct Volume {
 #[derive(Clone, Debug)]
 pub struct Container {
     /// Its root directory, as the test sees it, or why it could not start. A container starts when all volumes of the
-    /// pod have been set up once, and keeps its mounts from then on.
+    /// pod have been set up once, and keeps its mounts from then on. One that fails then is tried again by a restart.
     pub root: Result<PathBuf, String>,
     /// As the container's volumeMounts, in that order.
     pub mounts: Vec<Mount>,
