@@ -3,12 +3,14 @@
 //!
 //! `corpus/*.yaml` holds named cases, `generate` makes others from seeds.
 
+mod beside;
 mod case;
 mod conformance;
 mod generate;
 mod stage;
 mod written;
 
+use beside::Beside;
 use case::Case;
 use stage::{Moment, Stage, Witness};
 
@@ -23,11 +25,17 @@ fn play(file: &str) {
     let stage = Stage::new();
     let began = std::time::Instant::now();
     let cases = cases(file);
-    let fails = |case: &&Case| {
-        let played = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| stage.play(case, &mut ())));
+    let mut beside = Beside::new(&stage.namespace.cluster.kubeconfig());
+    let only = std::env::var("CASE").ok();
+    let mut fails = |case: &&Case| {
+        if only.as_ref().is_some_and(|only| *only != case.name) {
+            return false;
+        }
+        let played = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| stage.play(case, &mut beside)));
+        beside.end();
         played.is_err()
     };
-    let failed: Vec<&str> = cases.iter().filter(fails).map(|case| case.name.as_str()).collect();
+    let failed: Vec<&str> = cases.iter().filter(|case| fails(case)).map(|case| case.name.as_str()).collect();
     println!("{file}: {} cases in {:?}", cases.len(), began.elapsed());
     assert!(failed.is_empty(), "{} of {} cases fail: {failed:#?}", failed.len(), cases.len());
 }
