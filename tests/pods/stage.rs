@@ -146,7 +146,9 @@ struct Cleaner<'a>(&'a Stage, &'a Case);
 impl Drop for Cleaner<'_> {
     fn drop(&mut self) {
         let Cleaner(stage, case) = self;
-        std::iter::once(&case.pod).chain(case.all_objects()).for_each(|object| stage.api.ensure_gone(object));
+        let id = |object: &&serde_json::Value| (object["kind"].to_string(), object["metadata"].to_string());
+        let all: BTreeMap<_, _> = case.all_objects().into_iter().map(|object| (id(&object), object)).collect();
+        std::iter::once(&case.pod).chain(all.into_values()).for_each(|object| stage.api.ensure_gone(object));
     }
 }
 
