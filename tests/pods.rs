@@ -10,6 +10,12 @@ mod generate;
 mod stage;
 mod written;
 
+use std::collections::BTreeMap;
+
+use crate::support::kubelet_pod::KubeletPod;
+use crate::support::referee::Referee;
+use crate::support::snapshot::{Entry, differences, snapshot};
+use crate::support::token;
 use beside::Beside;
 use case::Case;
 use stage::{Moment, Stage, Witness};
@@ -51,6 +57,63 @@ macro_rules! corpus {
 
 corpus! {
     layout modes users payload projected downward tokens bundles limits writer lifecycle subpaths containers
+}
+
+/// What the tokens of the corpus say: they are the API server's own, and kept from one pass to the next.
+#[test]
+fn tokens_are_bound_to_their_pods() {
+    struct Tokens(Vec<Vec<u8>>);
+    impl Witness for Tokens {
+        fn look(&mut self, now: &Moment<'_>) {
+            self.0.push(std::fs::read(now.pod.root(case::CONTAINER).join("v/vault/token")).expect("a token"));
+        }
+    }
+    let mut case = cases("tokens").into_iter().find(|case| case.name == "tokens::audience-and-expiration").expect("it");
+    case.steps = vec![case::Step { changes: Vec::new(), outcome: None }];
+    let mut tokens = Tokens(Vec::new());
+    let stage = Stage::new();
+    stage.play(&case, &mut tokens);
+    assert_eq!(tokens.0.len(), 2);
+    assert!(tokens.0[0] == tokens.0[1], "a refresh brings another token");
+    let claims = token::claims(&tokens.0[0]).expect("a token");
+    assert_eq!(claims["aud"], serde_json::json!(["vault"]));
+    assert_eq!(token::life(&claims), 600);
+    assert_eq!(claims["sub"], format!("system:serviceaccount:{}:default", stage.namespace.name));
+    let bound = &claims["kubernetes.io"];
+    assert_eq!(bound["pod"]["name"], "web-0");
+    assert_eq!(bound["node"]["name"], case::NODE);
+}
+
+/// Two set-ups of one pod show the same, once tokens are taken for what they say. That something differs shows too.
+#[test]
+fn a_root_compares_equal_to_itself_only() {
+    struct Trees<'a>(&'a Stage, Vec<[BTreeMap<String, Entry>; 2]>);
+    impl Witness for Trees<'_> {
+        fn look(&mut self, now: &Moment<'_>) {
+            let second = Referee::start(self.0.namespace.cluster);
+            let other = second.pod(&self.0.namespace.name, "web-0");
+            let tree = |pod: &KubeletPod<'_>| {
+                let mut tree = snapshot(pod.root(case::CONTAINER));
+                token::claims_for_tokens(&mut tree);
+                tree
+            };
+            self.1.push([tree(now.pod), tree(&other)]);
+        }
+    }
+    let of =
+        |name: &str| cases("projected").into_iter().find(|case| case.name == format!("projected::{name}")).expect("it");
+    let stage = Stage::new();
+    let mut trees = Trees(&stage, Vec::new());
+    stage.play(&of("all-sources-in-one-directory"), &mut trees);
+    stage.play(&of("label-change-rewrites-the-other-sources-files-too"), &mut trees);
+    let trees = trees.1;
+    assert_eq!(trees.len(), 3);
+    for [first, second] in &trees {
+        assert_eq!(differences(first, second), [] as [&str; 0]);
+        assert!(first.len() > 5, "{first:?}");
+    }
+    // The label's file and its text.
+    assert_eq!(differences(&trees[1][0], &trees[2][0]).len(), 1);
 }
 
 /// Generated cases of each of the two tests.

@@ -35,6 +35,8 @@ type host struct {
 
 	// allocatable is what the node had when last seen; a test need not make a Node.
 	allocatable v1.ResourceList
+	// nodeSeen says that it was looked for in this pass, which is often enough.
+	nodeSeen bool
 }
 
 var (
@@ -96,6 +98,10 @@ func (h *host) NewWrapperUnmounter(name string, spec volume.Spec, uid types.UID)
 }
 
 func (h *host) GetNodeAllocatable() (v1.ResourceList, error) {
+	if h.nodeSeen {
+		return h.allocatable, nil
+	}
+	h.nodeSeen = true
 	node, err := h.client.CoreV1().Nodes().Get(context.TODO(), h.node, metav1.GetOptions{})
 	if err == nil && len(node.Status.Allocatable) > 0 {
 		h.allocatable = node.Status.Allocatable

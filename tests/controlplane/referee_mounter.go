@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"slices"
 	"strings"
@@ -30,8 +31,13 @@ func (m directMounter) MountSensitiveWithoutSystemdWithMountFlags(source, target
 	return m.Interface.MountSensitiveWithoutSystemdWithMountFlags(source, target, fstype, options, sensitive, mountFlags)
 }
 
+// Unmount is content, as the kubelet's is, with what is no mount.
 func (m directMounter) Unmount(target string) error {
-	return mountError(target, unix.Unmount(target, 0))
+	err := unix.Unmount(target, 0)
+	if errors.Is(err, unix.EINVAL) {
+		return nil
+	}
+	return mountError(target, err)
 }
 
 // isFlag holds for options that mount(8) turns into flags of the system call; those of tmpfs itself have a value, but

@@ -63,6 +63,7 @@ func newPodMounts(client kubernetes.Interface, root, node string) (*podMounts, e
 // setUp does for a pod what the kubelet's volume manager does when it syncs the pod: SetUp of each volume that some
 // container mounts and that is not there yet or is of a kind that wants to be set up at each sync.
 func (m *podMounts) setUp(pod *v1.Pod) map[string]volumeAnswer {
+	m.host.nodeSeen = false
 	known := m.pods[pod.UID]
 	if known == nil {
 		known = &podVolumes{pod.Namespace, pod.Name, map[string]*podVolume{}, map[string]*podContainer{}}

@@ -39,7 +39,8 @@ impl Beside {
         let source = format!("pod/{}", text("name"));
         let namespace = text("namespace");
         // A part of a volume stays what it was when the container began.
-        let args = ["--kubeconfig", &self.kubeconfig, "-n", namespace, "--owner", "kubelet", "--strict-kubelet=subpath"];
+        let args =
+            ["--kubeconfig", &self.kubeconfig, "-n", namespace, "--owner", "kubelet", "--strict-kubelet=subpath"];
         self.mount = Some(Mount::new(&[&args[..], &[source.as_str()]].concat(), self.dir.path()));
     }
 

@@ -5,12 +5,13 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use rustix::fs::StatVfsMountFlags;
 use serde_json::json;
 
 use super::case::{Case, Change, NODE, Outcome, reference};
 use crate::support::api::Api;
 use crate::support::cluster::{Namespace, namespace};
-use crate::support::kubelet_pod::KubeletPod;
+use crate::support::kubelet_pod::{KubeletPod, Mount};
 use crate::support::referee::Referee;
 use crate::support::snapshot::{Brief, plain};
 
@@ -145,14 +146,18 @@ struct Cleaner<'a>(&'a Stage, &'a Case);
 impl Drop for Cleaner<'_> {
     fn drop(&mut self) {
         let Cleaner(stage, case) = self;
-        std::iter::once(&case.pod).chain(case.all_objects()).for_each(|object| stage.api.ensure_gone(object));
+        let id = |object: &&serde_json::Value| (object["kind"].to_string(), object["metadata"].to_string());
+        let all: BTreeMap<_, _> = case.all_objects().into_iter().map(|object| (id(&object), object)).collect();
+        std::iter::once(&case.pod).chain(all.into_values()).for_each(|object| stage.api.ensure_gone(object));
     }
 }
 
 /// Holds what the kubelet's code has made against what is written in the case.
 #[track_caller]
 fn check(now: &Moment<'_>, expected: Option<&Outcome>) {
-    mounts_are_there(now);
+    if now.number == 0 {
+        starts_well(now);
+    }
     let Some(expected) = expected else { return };
     let at = format!("{}, step {}", now.case.name, now.number);
     let stopped = now.pod.containers.iter();
@@ -183,15 +188,27 @@ fn check(now: &Moment<'_>, expected: Option<&Outcome>) {
     }
 }
 
-/// All that a container was to have is there when it starts. (Later, what hides a key goes with the key, even a mount.)
+/// All that a container was to have is there when it starts, and nothing of a volume that could not be set up. (Later,
+/// what hides a key goes with the key, even a mount.)
 #[track_caller]
-fn mounts_are_there(now: &Moment<'_>) {
-    for (name, container) in now.pod.containers.iter().filter(|_| now.number == 0) {
-        let Ok(root) = &container.root else { continue };
-        for mount in &container.mounts {
-            let path = root.join(mount.path.trim_start_matches('/'));
-            let found = std::fs::symlink_metadata(&path);
-            assert!(found.is_ok(), "{}: {name}: {}: {found:?}", now.case.name, mount.path);
+fn starts_well(now: &Moment<'_>) {
+    let name = &now.case.name;
+    for (volume, one) in now.pod.volumes.iter().filter(|(_, one)| one.error.is_some()) {
+        let files = std::fs::read_dir(&one.path).map_or(0, Iterator::count);
+        assert_eq!(files, 0, "{name}: volume {volume} is refused, and there");
+    }
+    for (container, one) in &now.pod.containers {
+        let Ok(root) = &one.root else { continue };
+        let path = |mount: &Mount| root.join(mount.path.trim_start_matches('/'));
+        for (number, mount) in one.mounts.iter().enumerate() {
+            let at = format!("{name}: {container}: {} of volume {}", mount.path, mount.volume);
+            let found = std::fs::symlink_metadata(path(mount)).unwrap_or_else(|error| panic!("{at}: {error}"));
+            assert!(found.is_dir() || mount.sub_path, "{at} is no directory");
+            // Of two at one path the later shows.
+            if one.mounts[number + 1..].iter().all(|later| later.path != mount.path) {
+                let flags = rustix::fs::statvfs(path(mount)).expect("statvfs").f_flag;
+                assert_eq!(flags.contains(StatVfsMountFlags::RDONLY), mount.read_only, "{at}: read-only");
+            }
         }
     }
 }

@@ -53,15 +53,17 @@ impl Api {
     /// Makes the object if there is none of its name, otherwise writes it anew.
     #[track_caller]
     pub fn put(&self, object: &Value) {
-        match self.send("GET", &path(object), JSON, &Value::Null) {
+        match self.send("PUT", &path(object), JSON, object) {
+            Ok(_) => {}
             Err(kube::Error::Api(status)) if status.code == 404 => self.create(object),
-            Err(error) => panic!("GET {}: {error}", path(object)),
-            Ok(now) => {
+            // Some kinds are not written anew by who has not read them.
+            Err(kube::Error::Api(status)) if status.message.contains("resourceVersion") => {
+                let now = self.must("GET", &path(object), JSON, &Value::Null);
                 let mut object = object.clone();
-                // Some kinds are not written without it.
                 object["metadata"]["resourceVersion"] = now["metadata"]["resourceVersion"].clone();
                 self.replace(&object);
             }
+            Err(error) => panic!("PUT {}: {error}", path(object)),
         }
     }
 

@@ -16,6 +16,7 @@ pub mod referee;
 pub mod sandbox;
 pub mod server;
 pub mod snapshot;
+pub mod token;
 pub mod user;
 
 use std::path::{Path, PathBuf};
