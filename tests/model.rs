@@ -184,7 +184,7 @@ fn run(layout: Layout, ops: &[Op]) {
     let source = Arc::new(Scripted { store: store.clone(), model: Mutex::default(), version: Mutex::new(0) });
     let shape = Shape::Names { namespace: None, kinds: vec![Kind::Secret], selector: None };
     let ownership = Ownership::of(Owner::Me { uid: 0, gid: 0 });
-    let options = Options { layout, ownership, patience: crate::support::PATIENCE, cache_bytes: usize::MAX };
+    let options = Options::new(layout, ownership, crate::support::PATIENCE);
     let view = View::new(shape, options, store.clone(), source.clone());
     let request = mount::Request {
         target: point.clone(),

@@ -107,6 +107,11 @@ impl Kind {
         Kind::DATA.contains(&self)
     }
 
+    /// Whether its objects can be shown as directories with files.
+    pub fn is_shown(self) -> bool {
+        self.has_data() || self.has_pod()
+    }
+
     /// Whether its objects make pods from a template.
     pub fn is_workload(self) -> bool {
         use Kind::{CronJob, DaemonSet, Deployment, Job, ReplicaSet, StatefulSet};

@@ -7,6 +7,7 @@ mod kind;
 mod name;
 pub mod pod;
 pub mod selector;
+mod token;
 mod value;
 
 pub use decode::{
@@ -17,6 +18,7 @@ pub use decode::{
 pub use kind::{Kind, UnknownKind};
 pub use name::{InvalidName, Key, Name, Namespace};
 pub use pod::{Pod, Quantity};
+pub use token::{Token, TokenAsk};
 pub use value::Value;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,9 +1,9 @@
 //! The files of a volume (`collectData` and `MakePayload` of the kubelet's volume plugins).
 
 use super::path::file_path;
-use super::{Have, Lookup, Problem, Subject, downward, keys, token::TokenAsk, trust, user};
+use super::{Have, Lookup, Problem, Subject, downward, keys, trust, user};
 use crate::object::pod::{PodVolume, Projected, Projection, TokenSource, VolumeSource};
-use crate::object::{Kind, Value};
+use crate::object::{Kind, TokenAsk, Value};
 use crate::volume::{DEFAULT_MODE, File, Payload};
 
 /// What is made for one volume may have this many bytes in sum. Values of Secrets and ConfigMaps do not count, which all
@@ -73,7 +73,8 @@ fn token(files: &mut Files, source: &TokenSource) {
     };
     let account = ask.account();
     match files.lookup.token(&ask) {
-        Have::Ready(token) => files.insert_private(&source.path, source.user, token),
+        Have::Ready(None) => {}
+        Have::Ready(Some(token)) => files.insert_private(&source.path, source.user, token),
         Have::Missing => files.problem(Problem::Missing { object: account }),
         Have::Refused(why) => files.problem(Problem::NoToken { account, why }),
         Have::Unknown => files.problem(Problem::Unknown { what: format!("a token for {account}") }),

@@ -16,7 +16,8 @@ const SECONDS: u64 = 3607;
 
 /// Adds the volume with the token for the API server, and its mounts, to a pod that no API server has admitted; one that
 /// exists has them. `automount` is what the pod's ServiceAccount says, if it is known to say something.
-pub fn inject(pod: &mut Pod, automount: Option<bool>) {
+/// `declared`: it stands in a manifest, where nobody would define the cluster's own certificates, so that they may be missing.
+pub fn inject(pod: &mut Pod, automount: Option<bool>, declared: bool) {
     let spec = &mut pod.spec;
     if spec.service_account_name.is_empty() {
         spec.service_account_name = "default".to_owned();
@@ -39,16 +40,17 @@ pub fn inject(pod: &mut Pod, automount: Option<bool>) {
         }
     }
     if used && name.is_none() {
-        let source = VolumeSource::Projected(token_volume());
+        let source = VolumeSource::Projected(token_volume(declared));
         spec.volumes.push(PodVolume { name: NAME.to_owned(), source });
     }
 }
 
 /// `TokenVolumeSource`.
-fn token_volume() -> Projected {
+fn token_volume(declared: bool) -> Projected {
     let token = TokenSource { path: "token".to_owned(), expiration_seconds: Some(SECONDS), ..TokenSource::default() };
     let authority = SecretSource {
         name: "kube-root-ca.crt".to_owned(),
+        optional: declared,
         items: vec![KeyItem { key: "ca.crt".to_owned(), path: "ca.crt".to_owned(), ..KeyItem::default() }],
         ..SecretSource::default()
     };

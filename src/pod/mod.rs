@@ -28,12 +28,11 @@ pub use mounts::{Mount, Mounts, mount_needs, mounts};
 pub use needs::{Needs, needs};
 pub use nested::nested;
 pub use problem::Problem;
-pub use token::TokenAsk;
 
 use std::sync::Arc;
 
 use crate::object::pod::{PodVolume, VolumeSource};
-use crate::object::{Kind, Name, Object, ObjectId, Pod, Value};
+use crate::object::{Kind, Name, Object, ObjectId, Pod, TokenAsk, Value};
 use crate::volume::Backing;
 
 /// Whose pod it is.
@@ -56,7 +55,7 @@ impl Subject {
         if id.kind == Kind::Pod && !object.meta.is_declared() {
             return Some(Subject { id, uid: object.meta.uid.clone(), pod: Arc::new(pod) });
         }
-        inject(&mut pod, automount);
+        inject(&mut pod, automount, object.meta.is_declared());
         Some(Subject { id, uid: "".into(), pod: Arc::new(pod) })
     }
 
@@ -89,8 +88,8 @@ pub trait Lookup {
     /// A Secret, ConfigMap, Node or ClusterTrustBundle.
     fn object(&self, id: &ObjectId) -> Have<Arc<Object>>;
 
-    /// The token that answers `ask`.
-    fn token(&self, ask: &TokenAsk) -> Have<Value>;
+    /// The token that answers `ask`; `None` where there is nobody to issue one, and its file is left out.
+    fn token(&self, ask: &TokenAsk) -> Have<Option<Value>>;
 
     /// All ClusterTrustBundles.
     fn bundles(&self) -> Have<Vec<Arc<Object>>>;

@@ -60,7 +60,7 @@ pub(super) fn refused(subject: &Subject, known: &Known) -> Vec<Problem> {
 #[derive(Default)]
 pub(super) struct Known {
     objects: BTreeMap<ObjectId, Have<Arc<Object>>>,
-    tokens: BTreeMap<TokenAsk, Have<Value>>,
+    tokens: BTreeMap<TokenAsk, Have<Option<Value>>>,
     bundles: Option<Have<Vec<Arc<Object>>>>,
 }
 
@@ -85,7 +85,7 @@ impl Known {
         Known { bundles: Some(bundles), ..self }
     }
 
-    pub(super) fn token(mut self, ask: TokenAsk, have: Have<Value>) -> Self {
+    pub(super) fn token(mut self, ask: TokenAsk, have: Have<Option<Value>>) -> Self {
         self.tokens.insert(ask, have);
         self
     }
@@ -96,7 +96,7 @@ impl Lookup for Known {
         self.objects.get(id).cloned().unwrap_or(Have::Missing)
     }
 
-    fn token(&self, ask: &TokenAsk) -> Have<Value> {
+    fn token(&self, ask: &TokenAsk) -> Have<Option<Value>> {
         self.tokens.get(ask).cloned().unwrap_or(Have::Missing)
     }
 

@@ -3,6 +3,7 @@
 //! A source pushes what it learns into the [`Store`]; it knows nothing of volumes, directories or the kernel.
 
 pub mod cluster;
+pub mod freshness;
 pub mod manifests;
 
 use std::sync::Arc;
@@ -10,7 +11,9 @@ use std::time::SystemTime;
 
 use futures_util::future::BoxFuture;
 
-use crate::object::{Kind, Namespace, Object, ObjectId};
+pub use freshness::{Freshness, Knowledge};
+
+use crate::object::{Kind, Name, Namespace, Object, ObjectId, Token, TokenAsk};
 use crate::store::Refusal;
 
 /// A set of objects whose names a view shows.
@@ -21,6 +24,15 @@ pub struct Scope {
     pub kinds: Vec<Kind>,
     /// kubectl's `-l`, as typed; the API server or [`crate::object::selector`] reads it.
     pub selector: Option<String>,
+}
+
+/// A set of objects that a view needs with all that they say.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Set {
+    /// The pods that are bound to a node.
+    PodsOf(Name),
+    /// All ClusterTrustBundles: volumes pick theirs by signer and labels.
+    TrustBundles,
 }
 
 /// How it is with a source, for `status`.
@@ -36,8 +48,8 @@ pub struct Report {
 /// kept current in the store the source was made with.
 pub trait Source: Send + Sync + 'static {
     /// Keeps the names of all objects in `scope` current: namespaces by [`Store::set_namespaces`] (cluster scope only),
-    /// objects by [`Store::set_names`] and single changes. Resolves when the first complete listing is in the store, or, in
-    /// cluster scope, when it is settled which names cannot be had at once: see [`Store::access`].
+    /// objects by [`Store::set_names`] and single changes. Resolves when the first complete listing is in the store, or
+    /// when it is settled which names cannot be had at once: see [`Store::access`].
     fn list(&self, scope: Scope) -> BoxFuture<'_, Result<(), Refusal>>;
 
     /// Finds out about the names of one kind in one namespace, whose [`Access`](crate::store::Access) is not `Listed`, and
@@ -53,6 +65,23 @@ pub trait Source: Send + Sync + 'static {
     /// known costs none.
     fn follow(&self, id: ObjectId) -> BoxFuture<'_, Result<Arc<Object>, Refusal>>;
 
+    /// The same for an object that something shown needs. Even where names of that kind may be anybody's guesses, this one is
+    /// waited for, so that it appears when it is made.
+    fn need(&self, id: ObjectId) -> BoxFuture<'_, Result<Arc<Object>, Refusal>> {
+        self.follow(id)
+    }
+
+    /// Fetches all objects of a set and keeps the set current in the store, each object with all that it says. Resolves when
+    /// the first complete list is in the store.
+    fn gather(&self, _set: Set) -> BoxFuture<'_, Result<(), Refusal>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    /// Asks for a new token. `Ok(None)`: there is nobody to issue one, as from manifests.
+    fn token(&self, _ask: TokenAsk) -> BoxFuture<'_, Result<Option<Token>, Refusal>> {
+        Box::pin(async { Ok(None) })
+    }
+
     /// Nobody uses the object any more: it need not be kept current, unless it is named again.
     fn forget(&self, _id: &ObjectId) {}
 
@@ -62,5 +91,10 @@ pub trait Source: Send + Sync + 'static {
     /// How it is with the source now.
     fn report(&self) -> Report {
         Report::default()
+    }
+
+    /// How fresh everything is that is known. Takes time in proportion to the objects that are kept, and waits for nothing.
+    fn knowledge(&self) -> Knowledge {
+        Knowledge::default()
     }
 }

@@ -145,10 +145,10 @@ impl Volume {
         Volume { layout, backing, taken: BTreeSet::new(), ownership, shown: None }
     }
 
-    /// The same volume with directories of these names in it, at which other volumes are mounted. A file of such a name
+    /// Directories of these names are in it, at which other volumes are mounted. A file of such a name
     /// is not shown but below `..data`, as the kubelet cannot make a link there.
-    pub fn with_taken(self, taken: BTreeSet<Arc<str>>) -> Self {
-        Volume { taken, ..self }
+    pub fn take_names(&mut self, names: impl IntoIterator<Item = Arc<str>>) {
+        self.taken = names.into_iter().collect();
     }
 
     /// Mode and owner of the volume's own directory. A tmpfs has the kernel's default mode 01777; a plain directory is set
@@ -161,9 +161,9 @@ impl Volume {
         self.ownership.dir(mode)
     }
 
-    /// Mode and owner of a directory in the volume that the kubelet makes for a mount of another one.
-    /// Source: `MakeNestedMountpoints`, pkg/volume/util/nested_volumes.go.
-    pub fn mountpoint_attr(&self) -> Attr {
+    /// Mode and owner of a directory in the volume: one on the way to a file, or one that the kubelet makes for a mount of
+    /// another volume. Source: `MakeNestedMountpoints`, pkg/volume/util/nested_volumes.go.
+    pub fn directory_attr(&self) -> Attr {
         self.ownership.dir(0o755)
     }
 

@@ -38,6 +38,16 @@ impl Payload {
         self.files.get(path)
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty()
+    }
+
+    /// The files below a directory, by the rest of their paths.
+    pub fn below(&self, dir: &str) -> Payload {
+        let rest = |path: &Arc<str>| Some(path.strip_prefix(dir)?.strip_prefix('/')?.into());
+        Payload { files: self.files.iter().filter_map(|(path, file)| Some((rest(path)?, file.clone()))).collect() }
+    }
+
     /// Whether a file system can hold it: no path needs a directory where another has its file.
     pub fn check(&self) -> Result<(), Clash> {
         let mut parents = self.files.keys().flat_map(|path| parents(path));

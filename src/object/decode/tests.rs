@@ -209,48 +209,52 @@ fn any_data() -> impl Strategy<Value = BTreeMap<String, Vec<u8>>> {
         .prop_map(|map| map.into_iter().filter(|(key, _)| Key::new(key).is_ok()).collect())
 }
 
-proptest! {
-    #[test]
-    fn any_secret_survives_encoding_and_decoding(data in any_data(), name in "[a-z0-9]{1,60}(\\.[a-z0-9]{1,60}){0,3}") {
-        let encoded: BTreeMap<_, _> = data.iter().map(|(key, value)| (key, STANDARD.encode(value))).collect();
-        let mut json = secret(json!(encoded));
-        json["metadata"]["name"] = name.clone().into();
-        let object = decode(Kind::Secret, &json).unwrap();
-        prop_assert_eq!(object.id().name.as_str(), name);
-        let decoded: BTreeMap<_, _> =
-            object.data().iter().map(|(key, value)| (key.to_string(), value.as_bytes().to_vec())).collect();
-        prop_assert_eq!(decoded, data);
-    }
+mod properties {
+    use super::*;
 
-    #[test]
-    fn any_config_map_text_survives(texts in proptest::collection::btree_map("[a-z]{1,20}", any::<String>(), 0..6)) {
-        let mut json = secret(json!(texts));
-        json["kind"] = "ConfigMap".into();
-        let object = decode(Kind::ConfigMap, &json).unwrap();
-        let decoded: BTreeMap<_, _> = object.data().iter()
-            .map(|(key, value)| (key.to_string(), String::from_utf8(value.as_bytes().to_vec()).unwrap())).collect();
-        prop_assert_eq!(decoded, texts);
-    }
-
-    #[test]
-    fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
-        decode_all(&bytes);
-    }
-
-    #[test]
-    fn mutated_objects_never_panic(
-        data in any_data(),
-        changes in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 1..12),
-        cut in any::<proptest::sample::Index>(),
-    ) {
-        let encoded: BTreeMap<_, _> = data.iter().map(|(key, value)| (key, STANDARD.encode(value))).collect();
-        let mut bytes = secret(json!(encoded)).to_string().into_bytes();
-        for (place, byte) in changes {
-            let place = place.index(bytes.len());
-            bytes[place] = byte;
+    proptest! {
+        #[test]
+        fn any_secret_survives_encoding_and_decoding(data in any_data(), name in "[a-z0-9]{1,60}(\\.[a-z0-9]{1,60}){0,3}") {
+            let encoded: BTreeMap<_, _> = data.iter().map(|(key, value)| (key, STANDARD.encode(value))).collect();
+            let mut json = secret(json!(encoded));
+            json["metadata"]["name"] = name.clone().into();
+            let object = decode(Kind::Secret, &json).unwrap();
+            prop_assert_eq!(object.id().name.as_str(), name);
+            let decoded: BTreeMap<_, _> =
+                object.data().iter().map(|(key, value)| (key.to_string(), value.as_bytes().to_vec())).collect();
+            prop_assert_eq!(decoded, data);
         }
-        decode_all(&bytes);
-        decode_all(&bytes[..cut.index(bytes.len())]);
+
+        #[test]
+        fn any_config_map_text_survives(texts in proptest::collection::btree_map("[a-z]{1,20}", any::<String>(), 0..6)) {
+            let mut json = secret(json!(texts));
+            json["kind"] = "ConfigMap".into();
+            let object = decode(Kind::ConfigMap, &json).unwrap();
+            let decoded: BTreeMap<_, _> = object.data().iter()
+                .map(|(key, value)| (key.to_string(), String::from_utf8(value.as_bytes().to_vec()).unwrap())).collect();
+            prop_assert_eq!(decoded, texts);
+        }
+
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
+            decode_all(&bytes);
+        }
+
+        #[test]
+        fn mutated_objects_never_panic(
+            data in any_data(),
+            changes in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 1..12),
+            cut in any::<proptest::sample::Index>(),
+        ) {
+            let encoded: BTreeMap<_, _> = data.iter().map(|(key, value)| (key, STANDARD.encode(value))).collect();
+            let mut bytes = secret(json!(encoded)).to_string().into_bytes();
+            for (place, byte) in changes {
+                let place = place.index(bytes.len());
+                bytes[place] = byte;
+            }
+            decode_all(&bytes);
+            decode_all(&bytes[..cut.index(bytes.len())]);
+        }
     }
 }
 

@@ -15,7 +15,7 @@ fn pod(spec: Json) -> Pod {
 
 fn injected(spec: Json, account: Option<bool>) -> PodSpec {
     let mut pod = pod(spec);
-    inject(&mut pod, account);
+    inject(&mut pod, account, false);
     pod.spec
 }
 
@@ -74,7 +74,7 @@ fn an_existing_volume_is_used_again() {
     let spec = injected(spec, None);
     assert_eq!((spec.volumes.len(), spec.containers[0].volume_mounts[0].name.as_str()), (1, "kube-api-access-x"));
     let mut again = Pod { spec: spec.clone(), ..Pod::default() };
-    inject(&mut again, None);
+    inject(&mut again, None, false);
     assert_eq!(again.spec, spec);
 }
 
@@ -111,7 +111,7 @@ fn the_volume_has_token_certificates_and_namespace() {
     template.pod = pod.into();
     let known = Known::default()
         .data(Kind::ConfigMap, "kube-root-ca.crt", &[("ca.crt", "CA"), ("other", "x")])
-        .token(ask, Have::Ready(Value::copy_of(b"t")));
+        .token(ask, Have::Ready(Some(Value::copy_of(b"t"))));
     let files = collected(&template, &known).unwrap();
     let files: Vec<_> = files.iter().map(|(path, bytes, mode, _)| (path.as_str(), bytes.as_str(), *mode)).collect();
     assert_eq!(files, [("ca.crt", "CA", 0o644), ("namespace", "ns", 0o644), ("token", "t", 0o644)]);

@@ -98,7 +98,7 @@ fn a_token_is_asked_for_with_its_defaults() {
         assert!(expected.pod.is_some());
         let asked = needs(&pod, &pod.pod.spec.volumes[0]);
         assert_eq!(asked.tokens.into_iter().collect::<Vec<_>>(), std::slice::from_ref(&expected));
-        let known = Known::default().token(expected, Have::Ready(Value::copy_of(b"t")));
+        let known = Known::default().token(expected, Have::Ready(Some(Value::copy_of(b"t"))));
         assert_eq!(collected(&pod, &known), Ok(listed(&[("token", "t", 0o644)])));
     }
 }
@@ -146,7 +146,7 @@ fn tokens_are_their_users() {
         volume["defaultMode"] = json!(0o640);
         volume["sources"] = json!([{"serviceAccountToken": token}]);
         let pod = with_token(security, containers, volume);
-        let known = Known::default().token(ask(&pod, "", 3600), Have::Ready(Value::copy_of(b"t")));
+        let known = Known::default().token(ask(&pod, "", 3600), Have::Ready(Some(Value::copy_of(b"t"))));
         let expected = vec![("token".to_owned(), "t".to_owned(), mode, user)];
         assert_eq!(collected(&pod, &known), Ok(expected), "{:?}", pod.pod.spec);
     }

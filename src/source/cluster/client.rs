@@ -228,12 +228,19 @@ impl Client {
         }
     }
 
-    /// Sends the request and looks at the status; with new credentials once, if these are refused.
+    /// Sends the request and looks at the status; once more with new credentials if these are refused, or with new certificate
+    /// authorities if the server's is not known.
     async fn ask(&self, request: &Request, used: &mut Option<Arc<Session>>) -> Result<Response<Incoming>, Failure> {
         let session = self.sessions.current().await?;
         *used = Some(session.clone());
         let refused = match self.ask_with(&session, request).await {
             Err(failure) if failure.is_unauthorized() => failure,
+            Err(Failure::Tls(why)) => {
+                // Its authority may have been replaced, and the file that names it too.
+                let Some(trusting) = self.sessions.retrust(&session).await else { return Err(Failure::Tls(why)) };
+                *used = Some(trusting.clone());
+                return self.ask_with(&trusting, request).await;
+            }
             other => return other,
         };
         let session = self.sessions.renew(&session).await?;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use super::core::Core;
 use super::named::{Absence, Named};
 use crate::object::{Kind, Namespace, Object, ObjectId};
+use crate::source::Freshness;
 use crate::store::Refusal;
 
 /// See the module's documentation.
@@ -45,6 +46,12 @@ impl Followers {
             }
         }
         answer
+    }
+
+    /// How fresh each object is whose values are kept or wanted.
+    pub fn freshness(&self) -> Vec<(ObjectId, Freshness)> {
+        let all: Vec<_> = self.lock().iter().map(|(id, named)| (id.clone(), named.clone())).collect();
+        all.into_iter().filter_map(|(id, named)| Some((id, named.freshness()?))).collect()
     }
 
     pub fn end(&self, id: &ObjectId) {

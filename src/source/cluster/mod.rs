@@ -51,7 +51,7 @@ use config::{Environment, Target};
 use places::Places;
 use watch::Timing;
 
-use super::{Report, Scope, Source};
+use super::{Knowledge, Report, Scope, Source};
 use crate::object::{Kind, Namespace, Object, ObjectId};
 use crate::store::{Refusal, Store};
 
@@ -155,6 +155,10 @@ impl Source for Cluster {
                 ("open_watches", requests.open_watches),
             ],
         }
+    }
+
+    fn knowledge(&self) -> Knowledge {
+        self.places.knowledge()
     }
 
     fn describe(&self) -> String {

@@ -21,6 +21,7 @@ use super::failure::Failure;
 use super::request;
 use super::watch::{Event, is_older, read};
 use crate::object::{DecodeError, Object, ObjectId, object_from_json, object_meta_from_json};
+use crate::source::freshness::{Freshness, Heard, State};
 use crate::store::{Known, Refusal};
 
 /// How many polls pass before a refused watch is tried again: rights may have been given.
@@ -58,6 +59,7 @@ pub struct Named {
     answer: watch::Sender<Answer>,
     asked: Notify,
     denials: Mutex<Denials>,
+    heard: Heard,
     task: OnceLock<AbortHandle>,
     /// Set when the task has said its last word.
     left: AtomicBool,
@@ -68,7 +70,8 @@ impl Named {
     pub fn start(core: &Arc<Core>, id: ObjectId, absence: Absence) -> Arc<Self> {
         let answer = watch::Sender::new(Answer::Pending);
         let (denials, task, left) = (Mutex::default(), OnceLock::new(), AtomicBool::new(false));
-        let named = Named { core: core.clone(), id, absence, answer, asked: Notify::new(), denials, task, left };
+        let (asked, heard) = (Notify::new(), Heard::default());
+        let named = Named { core: core.clone(), id, absence, answer, asked, denials, heard, task, left };
         let named = Arc::new(named);
         let running = named.clone();
         let _ = named.task.set(core.spawn(async move { running.run().await }));
@@ -116,6 +119,23 @@ impl Named {
             Ok(Ok(_)) => Some(self.core.loaded(&self.id).ok_or_else(|| not_found(&self.id))),
             Ok(Err(_)) | Err(_) => Some(Err(self.core.refusal(&self.id, Failure::TimedOut))),
         }
+    }
+
+    /// `None`: only its name is kept.
+    pub fn freshness(&self) -> Option<Freshness> {
+        let store = &self.core.store;
+        let known = store.get(&self.id);
+        let state = match (&known, &*self.answer.borrow()) {
+            (Some(Known::Named(_)), _) => return None,
+            (Some(Known::Loaded(_)), Answer::Known) => State::Live,
+            (Some(Known::Loaded(_)), _) => State::Stale,
+            (None, Answer::Refused(Refusal::Forbidden { .. })) => State::Forbidden,
+            (None, _) if store.is_withdrawn(&self.id) => State::Forbidden,
+            // An outage does not bring it back.
+            (None, _) if self.heard.last().is_some() => State::Gone,
+            (None, _) => State::Unknown,
+        };
+        Some(Freshness { state, confirmed: self.heard.last() })
     }
 
     /// Asks beside the watch.
@@ -226,7 +246,7 @@ impl Named {
                 met |= event == Event::Present;
                 self.take(event, object)
             };
-            read(client, stream, timing.limit(seconds), &mut version, take).await?;
+            read(client, stream, timing.limit(seconds), &mut version, &self.heard, take).await?;
             pace.reset();
             if self.is_left() {
                 return Ok(());
@@ -310,12 +330,14 @@ impl Named {
     }
 
     fn put(&self, object: Object) {
+        self.heard.now();
         self.denials().reset();
         self.core.put_changed(object);
         self.answer.send_replace(Answer::Known);
     }
 
     fn removed(&self) {
+        self.heard.now();
         self.core.store.remove(&self.id);
         self.answer.send_replace(Answer::Known);
     }

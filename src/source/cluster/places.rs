@@ -6,7 +6,7 @@
 //! go take that way back: what was only a name is withdrawn, and what somebody has read is followed by its name for as long
 //! as that is allowed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::core::Core;
@@ -16,7 +16,7 @@ use super::listing::{Listing, NamespaceNames, ObjectNames};
 use super::named::Absence;
 use super::request::Collection;
 use crate::object::{Kind, Namespace, ObjectId};
-use crate::source::Scope;
+use crate::source::{Freshness, Knowledge, Scope};
 use crate::store::{Access, Refusal};
 
 /// See the module's documentation.
@@ -61,7 +61,7 @@ impl Places {
         for listing in listings {
             match listing.first().await {
                 // There is another way: see `refused`.
-                Err(Refusal::Forbidden { .. }) if scope.namespace.is_none() => {}
+                Err(Refusal::Forbidden { .. }) => {}
                 other => other?,
             }
         }
@@ -132,6 +132,27 @@ impl Places {
     /// How to ask for objects that are not listed: in a view their names may be anybody's guesses.
     pub fn absence(&self) -> Absence {
         if self.lock().listings.is_empty() { Absence::Wait } else { Absence::Leave }
+    }
+
+    /// How fresh everything is that is known.
+    pub fn knowledge(&self) -> Knowledge {
+        let listings = self.lock().listings.clone();
+        let mut of_place: HashMap<(Kind, Option<Namespace>), Freshness> = HashMap::new();
+        let mut lists = Vec::new();
+        for listing in listings {
+            let freshness = listing.freshness();
+            lists.push((listing.collection.name(), freshness));
+            if let Collection::Objects { kind, namespace, .. } = &listing.collection {
+                of_place.insert((*kind, namespace.clone()), freshness);
+            }
+        }
+        let list = |id: &ObjectId| {
+            let own = of_place.get(&(id.kind, Some(id.namespace.clone())));
+            own.or_else(|| of_place.get(&(id.kind, None))).copied()
+        };
+        let mut objects = self.fetcher.freshness(list);
+        objects.extend(self.followers.freshness());
+        Knowledge { lists, objects }
     }
 
     // ---- what the listings find out

@@ -109,9 +109,11 @@ fn watch_query(version: Option<&str>, seconds: u64) -> Vec<(&'static str, String
 }
 
 fn collection_path(kind: Kind, namespace: Option<&Namespace>) -> String {
+    let root = if kind.group().is_empty() { "api" } else { "apis" };
+    let (version, plural) = (kind.api_version(), kind.plural());
     match namespace {
-        Some(namespace) => format!("/api/v1/namespaces/{namespace}/{}", kind.plural()),
-        None => format!("/api/v1/{}", kind.plural()),
+        Some(namespace) if kind.is_namespaced() => format!("/{root}/{version}/namespaces/{namespace}/{plural}"),
+        _ => format!("/{root}/{version}/{plural}"),
     }
 }
 
