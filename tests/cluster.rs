@@ -4,6 +4,7 @@ mod errors;
 mod freshness;
 mod objects;
 mod outage;
+mod pods;
 mod refusals;
 mod requests;
 mod restart;

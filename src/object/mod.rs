@@ -39,6 +39,13 @@ pub struct ObjectId {
     pub name: Name,
 }
 
+impl ObjectId {
+    /// Whether it is of that kind and in that namespace, or in any.
+    pub fn is_of(&self, kind: Kind, namespace: Option<&Namespace>) -> bool {
+        self.kind == kind && namespace.is_none_or(|wanted| *wanted == self.namespace)
+    }
+}
+
 impl fmt::Display for ObjectId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.kind.is_namespaced() {

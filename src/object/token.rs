@@ -1,7 +1,7 @@
 //! Service account tokens.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::{Kind, Name, Namespace, ObjectId, Value};
 
@@ -28,7 +28,10 @@ impl TokenAsk {
 #[derive(Clone, Debug)]
 pub struct Token {
     pub value: Value,
-    /// When it was issued, and when it ends.
+    /// When it was asked for, and when it ends: by this host's clock and by the API server's.
     pub issued: SystemTime,
     pub expires: SystemTime,
+    /// What the API server says it was issued for (`spec.expirationSeconds`), which the rule for its renewal goes by; the
+    /// kubelet never renews one without.
+    pub lifetime: Option<Duration>,
 }

@@ -35,6 +35,24 @@ pub enum Set {
     TrustBundles,
 }
 
+impl Set {
+    /// What its objects are.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Set::PodsOf(_) => Kind::Pod,
+            Set::TrustBundles => Kind::ClusterTrustBundle,
+        }
+    }
+
+    /// Whether the object is one of them.
+    pub fn holds(&self, object: &Object) -> bool {
+        match self {
+            Set::PodsOf(node) => object.pod().is_some_and(|pod| pod.spec.node_name == node.as_str()),
+            Set::TrustBundles => object.id().kind == Kind::ClusterTrustBundle,
+        }
+    }
+}
+
 /// How it is with a source, for `status`.
 #[derive(Clone, Debug, Default)]
 pub struct Report {

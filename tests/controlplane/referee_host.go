@@ -47,7 +47,7 @@ func newHost(client kubernetes.Interface, root, node string) *host {
 		client:  client,
 		root:    root,
 		node:    node,
-		mounter: mount.New(""),
+		mounter: directMounter{mount.New("")},
 		tokens:  token.NewManager(client),
 		allocatable: v1.ResourceList{
 			v1.ResourceCPU:              resource.MustParse("2"),

@@ -87,7 +87,7 @@ fn add(path: &Path, name: &str, all: &mut BTreeMap<String, Entry>) {
         uid: found.uid(),
         gid: found.gid(),
         nlink: found.nlink(),
-        size: if found.is_symlink() && name == "..data" { 0 } else { found.size() },
+        size: if found.is_symlink() && name.rsplit('/').next() == Some("..data") { 0 } else { found.size() },
         blocks: found.blocks(),
         content,
     };

@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Response, Uri};
+use http::{HeaderValue, Method, Response, Uri};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body as _, Incoming};
 use tokio::sync::Semaphore;
@@ -25,7 +25,7 @@ use super::failure::{Failure, classify, printable, status_failure};
 use super::request::{Request, Verb};
 use super::session::{Session, Sessions};
 
-/// Requests for single objects that may be under way at once; the others wait, inside their deadlines.
+/// Requests for single objects and tokens that may be under way at once; the others wait, inside their deadlines.
 const GETS: usize = 8;
 /// Watches that may be started again at once: many that lost the server do not return to it together.
 const RECONNECTS: usize = 4;
@@ -40,6 +40,7 @@ pub struct Counts {
     gets: AtomicU64,
     lists: AtomicU64,
     watches: AtomicU64,
+    tokens: AtomicU64,
     /// Those that the server did not answer, or not as an API server does.
     failures: AtomicU64,
     open_watches: AtomicU64,
@@ -51,6 +52,7 @@ pub struct RequestCounts {
     pub gets: u64,
     pub lists: u64,
     pub watches: u64,
+    pub tokens: u64,
     pub failures: u64,
     pub open_watches: u64,
 }
@@ -125,6 +127,7 @@ impl Client {
             gets: counts.gets.load(Relaxed),
             lists: counts.lists.load(Relaxed),
             watches: counts.watches.load(Relaxed),
+            tokens: counts.tokens.load(Relaxed),
             failures: counts.failures.load(Relaxed),
             open_watches: counts.open_watches.load(Relaxed),
         }
@@ -160,7 +163,7 @@ impl Client {
         used: &mut Option<Arc<Session>>,
     ) -> Result<Buffer, Failure> {
         let _slot = match request.verb {
-            Verb::Get => Some(self.gets.acquire().await.expect("the semaphore is never closed")),
+            Verb::Get | Verb::Create => Some(self.gets.acquire().await.expect("the semaphore is never closed")),
             Verb::List | Verb::Watch => None,
         };
         let mut pace = Backoff::for_busy();
@@ -174,7 +177,8 @@ impl Client {
                 Err(failure) => failure,
             };
             if failure == Failure::Cut && !cut_before {
-                // A pooled connection that the server was closing just then: asking again is harmless, for it is a GET.
+                // A pooled connection that the server was closing just then: asking again is harmless: a
+                // token that nobody has got is none.
                 cut_before = true;
                 continue;
             }
@@ -256,13 +260,14 @@ impl Client {
             Verb::Get => &self.counts.gets,
             Verb::List => &self.counts.lists,
             Verb::Watch => &self.counts.watches,
+            Verb::Create => &self.counts.tokens,
         };
         counter.fetch_add(1, Relaxed);
         let response = session.transport().send(self.build(session, request)?).await;
         let response = response.map_err(|error| classify(&error))?;
         let json = content_type(&response).starts_with("application/json");
-        match response.status().as_u16() {
-            200 if json => Ok(response),
+        match (response.status().as_u16(), request.verb) {
+            (200, _) | (201, Verb::Create) if json => Ok(response),
             _ => Err(refused(response).await),
         }
     }
@@ -276,11 +281,17 @@ impl Client {
             .map_err(|_| Failure::BadStream("a continue token that is no text"))?;
         parts.path_and_query = Some(path);
         let uri = Uri::from_parts(parts).map_err(|_| Failure::BadStream("a server address without a host"))?;
-        let mut built = http::Request::new(Full::default());
+        let mut built = http::Request::new(Full::from(request.body.clone().unwrap_or_default()));
         *built.uri_mut() = uri;
+        if request.verb == Verb::Create {
+            *built.method_mut() = Method::POST;
+        }
         let headers = built.headers_mut();
         *headers = self.target.headers.clone();
         headers.insert(ACCEPT, HeaderValue::from_static(request.accept));
+        if request.body.is_some() {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
         headers.insert(USER_AGENT, HeaderValue::from_static(concat!("secretfs/", env!("CARGO_PKG_VERSION"))));
         if let Some(authorization) = session.authorization() {
             headers.insert(AUTHORIZATION, authorization.clone());

@@ -102,7 +102,7 @@ impl View {
                 let wait = until_renewal(&token, SystemTime::now());
                 held.token = Some(token);
                 held.lacking = None;
-                Some(wait)
+                wait
             }
             Ok(None) => {
                 if !self.options.no_tokens {
@@ -149,11 +149,12 @@ async fn renew(view: Weak<View>, ask: TokenAsk, mut wait: Option<Duration>) {
     }
 }
 
-/// How long a token need not be renewed: 80 % of its life, but no longer than a day.
-fn until_renewal(token: &Token, now: SystemTime) -> Duration {
-    let life = token.expires.duration_since(token.issued).unwrap_or_default();
-    let due = token.issued + (life * 4 / 5).min(OLDEST);
-    due.duration_since(now).unwrap_or_default().max(Duration::from_secs(1))
+/// How long a token need not be renewed: 80 % of its life, but no longer than a day. `None`: never.
+/// Source: `requiresRefresh`, pkg/kubelet/token/token_manager.go.
+fn until_renewal(token: &Token, now: SystemTime) -> Option<Duration> {
+    let life = token.lifetime?;
+    let due = (token.expires - life / 5).min(token.issued + OLDEST);
+    Some(due.duration_since(now).unwrap_or_default().max(Duration::from_secs(1)))
 }
 
 #[cfg(test)]
@@ -163,11 +164,14 @@ mod tests {
     #[test]
     fn a_token_is_renewed_at_four_fifths_of_its_life_or_once_a_day() {
         let issued = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
-        let lives =
-            |seconds| Token { value: Value::copy_of(b""), issued, expires: issued + Duration::from_secs(seconds) };
+        let lives = |seconds| {
+            let life = Duration::from_secs(seconds);
+            Token { value: Value::copy_of(b""), issued, expires: issued + life, lifetime: Some(life) }
+        };
         for (life, wait) in [(3600, 2880), (600, 480), (7 * 86_400, 86_400)] {
-            assert_eq!(until_renewal(&lives(life), issued), Duration::from_secs(wait));
+            assert_eq!(until_renewal(&lives(life), issued), Some(Duration::from_secs(wait)));
         }
-        assert_eq!(until_renewal(&lives(600), issued + Duration::from_secs(9999)), Duration::from_secs(1));
+        assert_eq!(until_renewal(&lives(600), issued + Duration::from_secs(9999)), Some(Duration::from_secs(1)));
+        assert_eq!(until_renewal(&Token { lifetime: None, ..lives(600) }, issued), None);
     }
 }
