@@ -87,15 +87,11 @@ fn a_flat_volume_replaces_changed_files_only_and_by_rename() {
     assert_eq!(words(&steps), ["file ..new", "rename ..new b", "file d", "unlink c"]);
 }
 
-fn taken(names: &[&str]) -> BTreeSet<Arc<str>> {
-    names.iter().map(|name| (*name).into()).collect()
-}
-
 /// A directory for another volume's mount is where the link would be: the kubelet makes none, and removes none.
 #[test]
 fn a_name_that_a_mount_point_has_is_shown_below_data_only() {
     let mut volume = volume(Layout::Kubelet);
-    volume.take_names(taken(&["a"]));
+    volume.take_names(["a".into()]);
     let children = volume.contents(payload(&[("a", "1"), ("b", "2")]), "..1".into());
     let names: Vec<&str> = children.iter().map(|(name, _)| &**name).collect();
     assert_eq!(names, ["..1", "..data", "b"]);
@@ -106,7 +102,7 @@ fn a_name_that_a_mount_point_has_is_shown_below_data_only() {
     assert_eq!(words(&volume.clear()), ["unlink ..data", "rm -r ..3"]);
 }
 
-/// The first and last rows of the facts about `AtomicWriter.Write`: ENOTDIR when a file is to be a directory, EISDIR when a
+/// What `AtomicWriter.Write` fails at: ENOTDIR when a file is to be a directory, EISDIR when a
 /// directory is to be a file.
 #[test]
 fn a_path_cannot_be_a_file_and_a_directory() {
