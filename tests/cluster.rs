@@ -1,6 +1,7 @@
 //! Mounts of a real cluster: its objects and updates, the rights and requests they take, and its outages.
 
 mod errors;
+mod many;
 mod objects;
 mod outage;
 mod pods;

@@ -16,6 +16,7 @@ pub mod sandbox;
 pub mod server;
 pub mod snapshot;
 pub mod user;
+pub mod wire;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -11,7 +11,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::BodyExt as _;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout_at};
@@ -19,7 +18,7 @@ use tokio::time::{Instant, timeout_at};
 use super::backoff::random_fraction;
 use super::buffer::Lines;
 use super::client::{Client, Stream};
-use super::failure::{Failure, classify, status_failure};
+use super::failure::{Failure, status_failure};
 use crate::object::{DecodeError, MAX_OBJECT_JSON, version_from_json};
 
 /// A watch that ends sooner than this did not end because it was asked to: without a pause, the next might follow at once
@@ -74,20 +73,23 @@ struct EventJson<'a> {
 /// do within `length`. `version` is always that of the last event taken, so that another watch can go on from there.
 pub async fn read(
     client: &Client,
-    stream: Stream,
+    mut stream: Stream,
     length: Duration,
     version: &mut Option<Arc<str>>,
     take: impl FnMut(Event, &[u8]) -> Result<Arc<str>, DecodeError>,
 ) -> Result<(), Failure> {
-    let result = read_until(stream, Instant::now() + length, version, take).await;
+    let result = read_until(&mut stream, Instant::now() + length, version, take).await;
     if result.is_err() {
         client.note(&result);
+    }
+    if result == Err(Failure::TimedOut) {
+        stream.body.condemn();
     }
     result
 }
 
 async fn read_until(
-    mut stream: Stream,
+    stream: &mut Stream,
     deadline: Instant,
     version: &mut Option<Arc<str>>,
     mut take: impl FnMut(Event, &[u8]) -> Result<Arc<str>, DecodeError>,
@@ -96,13 +98,12 @@ async fn read_until(
     let mut lines = Lines::new(MAX_OBJECT_JSON + 1024);
     let began = Instant::now();
     loop {
-        let Ok(frame) = timeout_at(deadline, stream.body.frame()).await else { return Err(Failure::TimedOut) };
-        let Some(frame) = frame else {
+        let Ok(piece) = timeout_at(deadline, stream.body.next()).await else { return Err(Failure::TimedOut) };
+        let Some(piece) = piece else {
             let orderly = !lines.is_partial() && began.elapsed() > TOO_SHORT;
             return if orderly { Ok(()) } else { Err(Failure::Cut) };
         };
-        let Ok(data) = frame.map_err(|error| classify(&error))?.into_data() else { continue };
-        lines.feed(&data, |line| {
+        lines.feed(&piece?, |line| {
             *version = Some(take_line(line, &mut take)?);
             Ok::<_, Failure>(())
         })?;
