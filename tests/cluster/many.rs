@@ -82,7 +82,7 @@ impl Crowd {
 fn three_hundred_watched_objects_share_a_few_connections() {
     let (_namespace, secrets): (Namespace, _) = stage();
     let mut crowd = Crowd::new(secrets, crate::support::cluster::cluster(), 300);
-    // The first few have connections of their own until they are begun anew.
+    // The first few had connections of their own.
     wait_long("at most 8 connections", || crowd.wire.open() <= 8);
     crowd.all_watched();
     crowd.change_all();

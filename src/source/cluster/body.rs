@@ -6,7 +6,7 @@ use hyper::body::Incoming;
 
 use super::failure::{Failure, classify};
 use super::http2::Received;
-use super::transport::Counted;
+use super::transport::{Counted, Moved};
 
 /// What carries the pieces.
 enum Pieces {
@@ -18,15 +18,17 @@ enum Pieces {
 pub struct Body {
     pieces: Pieces,
     _counted: Option<Counted>,
+    /// When a watch is to go on by another connection.
+    pub moved: Option<Moved>,
 }
 
 impl Body {
-    pub fn of_http1(body: Incoming, counted: Option<Counted>) -> Self {
-        Body { pieces: Pieces::Http1(body), _counted: counted }
+    pub fn of_http1(body: Incoming, counted: Option<Counted>, moved: Option<Moved>) -> Self {
+        Body { pieces: Pieces::Http1(body), _counted: counted, moved }
     }
 
     pub fn of_http2(body: Received, counted: Option<Counted>) -> Self {
-        Body { pieces: Pieces::Http2(body), _counted: counted }
+        Body { pieces: Pieces::Http2(body), _counted: counted, moved: None }
     }
 
     /// The next piece; `None` at the end that the server has set.

@@ -23,7 +23,7 @@ use super::config::{ConnectError, Login, Target, without_slash};
 use super::failure::{Failure, classify, printable, status_failure};
 use super::request::{Request, Verb};
 use super::session::{Session, Sessions};
-use super::transport::Purpose;
+use super::transport::{Moved, Purpose};
 
 /// Requests for single objects and tokens that may be under way at once; the others wait, inside their deadlines.
 const GETS: usize = 8;
@@ -81,6 +81,8 @@ pub struct Client {
 /// The body of a watch that the server has accepted.
 pub struct Stream {
     pub body: Body,
+    /// When it is to go on by another connection.
+    pub moved: Option<Moved>,
     counts: Arc<Counts>,
 }
 
@@ -203,9 +205,10 @@ impl Client {
         };
         let result = timeout_at(Instant::now() + self.timeout, attempts).await.unwrap_or(Err(Failure::TimedOut));
         self.conclude(&result, used);
-        let body = result?.into_body();
+        let mut body = result?.into_body();
         self.counts.open_watches.fetch_add(1, Relaxed);
-        Ok(Stream { body, counts: self.counts.clone() })
+        let moved = body.moved.take();
+        Ok(Stream { body, moved, counts: self.counts.clone() })
     }
 
     /// Starts a watch that follows another one, perhaps after an outage. While attempts only time out, a new one is started every 1.5 s beside those still

@@ -1,7 +1,7 @@
 //! HTTP over TLS over TCP, directly or through a proxy: from a pinned target and an identity to connections.
 //!
 //! A few watches and all requests beside them go by HTTP/1.1, each watch on a connection of its own. From the ninth watch on
-//! everything goes by HTTP/2, if the server speaks it (see [`super::http2`]).
+//! everything goes by HTTP/2, if the server speaks it (see [`super::http2`]), and the first eight are told to begin anew.
 //!
 //! The stack is hyper's, with the TLS settings that kube makes of a kubeconfig. It differs from kube's own in what it leaves
 //! out (retries, request logging at ERROR, a buffer task in front of each request) and in what it sets on the socket:
@@ -38,6 +38,7 @@ use hyper_util::rt::TokioExecutor;
 use kube::client::ConfigExt as _;
 use kube::config::AuthInfo;
 use rustls::pki_types::ServerName;
+use tokio::sync::watch;
 use tower_service::Service;
 
 use super::body::Body;
@@ -80,6 +81,8 @@ struct Pool<C> {
     /// A server that has been asked for HTTP/2 and speaks none.
     old: AtomicBool,
     watches: Arc<AtomicUsize>,
+    /// Set when HTTP/2 is in use.
+    shared: watch::Sender<bool>,
 }
 
 /// One of the open watches, until it is dropped.
@@ -88,6 +91,18 @@ pub struct Counted(Arc<AtomicUsize>);
 impl Drop for Counted {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+/// Waits until everything is to go by HTTP/2.
+pub struct Moved(watch::Receiver<bool>);
+
+impl Moved {
+    pub async fn wait(&mut self) {
+        if self.0.wait_for(|shared| *shared).await.is_err() {
+            // Its pool is gone, and will not tell.
+            std::future::pending().await
+        }
     }
 }
 
@@ -100,6 +115,7 @@ impl<C: Connect + Clone + Send + Sync + 'static> Pool<C> {
             many: AtomicBool::default(),
             old: AtomicBool::default(),
             watches: Arc::default(),
+            shared: watch::Sender::default(),
         })
     }
 
@@ -109,12 +125,18 @@ impl<C: Connect + Clone + Send + Sync + 'static> Pool<C> {
 
     /// Counts a watch, and looks whether these are many.
     fn count(&self) -> Counted {
-        let counted = Counted(self.watches.clone());
-        if self.watches.fetch_add(1, Relaxed) >= FEW && self.http2.is_some() && !self.many.swap(true, Relaxed) {
+        if self.watches.fetch_add(1, Relaxed) >= FEW {
+            self.many.store(true, Relaxed);
+        }
+        Counted(self.watches.clone())
+    }
+
+    /// HTTP/2 is in use: what goes by HTTP/1.1 comes to an end.
+    fn leave_http1(&self) {
+        if !self.shared.send_replace(true) {
             // Connections that wait for a request would wait in vain.
             *self.http1() = http1(self.connector.clone());
         }
-        counted
     }
 
     /// Sends by HTTP/2. `Err(request)`: the server speaks none.
@@ -158,7 +180,11 @@ impl<C: Connect + Clone + Send + Sync + 'static> Transport for Pool<C> {
                 && !self.old.load(Relaxed)
             {
                 match self.send_shared(lines, request, purpose).await {
-                    Ok(answer) => return Ok(answer?.map(|body| Body::of_http2(body, counted))),
+                    Ok(answer) => {
+                        let answer = answer?;
+                        self.leave_http1();
+                        return Ok(answer.map(|body| Body::of_http2(body, counted)));
+                    }
                     Err(unsent) => {
                         self.old.store(true, Relaxed);
                         request = unsent;
@@ -166,7 +192,8 @@ impl<C: Connect + Clone + Send + Sync + 'static> Transport for Pool<C> {
                 }
             }
             let answer = self.http1().request(request.map(Full::from));
-            Ok(answer.await?.map(|body| Body::of_http1(body, counted)))
+            let moved = (purpose == Purpose::Watch).then(|| Moved(self.shared.subscribe()));
+            Ok(answer.await?.map(|body| Body::of_http1(body, counted, moved)))
         })
     }
 
@@ -177,8 +204,8 @@ impl<C: Connect + Clone + Send + Sync + 'static> Transport for Pool<C> {
             http2: self.http2.as_ref().map(|lines| lines.afresh()),
             many: AtomicBool::new(self.many.load(Relaxed)),
             old: AtomicBool::new(self.old.load(Relaxed)),
-            // Those that are open go on, but not on the connections of this one.
-            watches: Arc::default(),
+            watches: self.watches.clone(),
+            shared: watch::Sender::new(*self.shared.borrow()),
         })
     }
 }

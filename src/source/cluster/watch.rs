@@ -19,6 +19,7 @@ use super::backoff::random_fraction;
 use super::buffer::Lines;
 use super::client::{Client, Stream};
 use super::failure::{Failure, status_failure};
+use super::transport::Moved;
 use crate::object::{DecodeError, MAX_OBJECT_JSON, version_from_json};
 
 /// A watch that ends sooner than this did not end because it was asked to: without a pause, the next might follow at once
@@ -98,7 +99,13 @@ async fn read_until(
     let mut lines = Lines::new(MAX_OBJECT_JSON + 1024);
     let began = Instant::now();
     loop {
-        let Ok(piece) = timeout_at(deadline, stream.body.next()).await else { return Err(Failure::TimedOut) };
+        let piece = tokio::select! {
+            biased;
+            piece = timeout_at(deadline, stream.body.next()) => piece,
+            // It goes on from the version of the last event.
+            () = moved(&mut stream.moved), if !lines.is_partial() => return Ok(()),
+        };
+        let Ok(piece) = piece else { return Err(Failure::TimedOut) };
         let Some(piece) = piece else {
             let orderly = !lines.is_partial() && began.elapsed() > TOO_SHORT;
             return if orderly { Ok(()) } else { Err(Failure::Cut) };
@@ -107,6 +114,13 @@ async fn read_until(
             *version = Some(take_line(line, &mut take)?);
             Ok::<_, Failure>(())
         })?;
+    }
+}
+
+async fn moved(moved: &mut Option<Moved>) {
+    match moved {
+        Some(moved) => moved.wait().await,
+        None => std::future::pending().await,
     }
 }
 
