@@ -18,6 +18,7 @@ pub mod server;
 pub mod snapshot;
 pub mod token;
 pub mod user;
+pub mod wire;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
