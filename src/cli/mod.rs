@@ -1,8 +1,13 @@
 //! The command line: one file for each verb, kubectl's flags with kubectl's meaning.
 
 mod args;
+mod complete;
 mod demo;
+mod fstab;
+mod man;
 mod mount;
+mod mount_helper;
+mod name;
 mod output;
 mod read;
 mod source;
@@ -12,12 +17,15 @@ mod umount;
 
 pub use source_arg::{SourceArg, SourceError};
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::Parser;
 use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
 
-use crate::exit::Code;
+use name::Name;
+
+use crate::exit::{Code, Failure};
 
 #[derive(Parser)]
 #[command(
@@ -50,7 +58,7 @@ Exit codes:
 #[derive(clap::Subcommand)]
 enum Verb {
     /// Mount a Secret, a ConfigMap, a namespace or a cluster
-    Mount(mount::Args),
+    Mount(Box<mount::Args>),
     /// End a mount and its daemon
     #[command(visible_alias = "unmount")]
     Umount(umount::Args),
@@ -64,19 +72,49 @@ enum Verb {
     Status(status::Args),
     /// Show all of it in two seconds: no cluster, no root, nothing left behind
     Demo(demo::Args),
+    /// Print the script that completes commands in a shell
+    Completion(complete::Args),
+    /// Write the manual pages into a directory
+    #[command(hide = true)]
+    Man(man::Args),
 }
 
-/// Runs the command line. Returns the exit code: of the table above, or of a command that was run.
+/// Whether a word is one of our verbs.
+fn is_verb(word: &str) -> bool {
+    let command = Cli::command();
+    command.find_subcommand(word).is_some() || matches!(word, "VERB" | "help")
+}
+
+/// Runs the command line, by the name that the program was called as. Returns the exit code: of the table above, of
+/// mount(8), or of a command that was run.
 pub fn run() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let (name, rest) = match words.split_first() {
+        Some((zeroth, rest)) => (Name::of(zeroth), rest),
+        None => (Name::Secretfs, &[][..]),
+    };
+    if let Some(answered) = complete::for_shell(&words) {
+        return answered;
+    }
+    name.is_typed();
+    match name {
+        Name::Secretfs | Name::Kubectl => verb(rest),
+        Name::MountHelper => mount_helper::run(rest),
+        Name::KubectlComplete => complete::for_kubectl(rest),
+    }
+}
+
+fn verb(words: &[OsString]) -> ExitCode {
+    let line = std::iter::once(OsString::from("secretfs")).chain(words.iter().cloned());
+    let cli = match Cli::try_parse_from(line) {
         Ok(cli) => cli,
         // Help and version, asked for or in place of an empty command line.
         Err(error) if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            let _ = error.print();
+            output::help(&error);
             return if error.use_stderr() { Code::Usage.into() } else { Code::Ok.into() };
         }
         Err(error) => {
-            output::say(&format!("secretfs: {}", output::usage(&error)));
+            output::complain(&Failure::new(Code::Usage, output::usage(&error)));
             return Code::Usage.into();
         }
     };
@@ -88,10 +126,12 @@ pub fn run() -> ExitCode {
         Verb::Tree(args) => read::tree(&args),
         Verb::Status(args) => status::run(&args),
         Verb::Demo(args) => demo::run(&args),
+        Verb::Completion(args) => complete::script(&args),
+        Verb::Man(args) => man::run(&args),
     };
     done.map_or_else(
         |failure| {
-            output::say(&format!("secretfs: {failure}"));
+            output::complain(&failure);
             failure.code.into()
         },
         ExitCode::from,

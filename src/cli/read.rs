@@ -1,6 +1,7 @@
 //! `secretfs cat`, `ls` and `tree`: the same objects without mounting.
 
 use super::args::SourceArgs;
+use super::complete;
 use super::mount::{harden, runtime};
 use super::output;
 use super::source::{self, Opened};
@@ -8,6 +9,7 @@ use super::source_arg::SourceArg;
 use crate::exit::{Code, Failure};
 use crate::object::{Kind, Namespace, Object, ObjectId};
 use crate::source::Scope;
+use crate::source::cluster::Login;
 use crate::store::Access;
 
 /// Print the value of a key: its bytes and nothing else.
@@ -19,7 +21,7 @@ Examples:
   secretfs cat -f example-secret.yaml secret/mysecret        the only key of an object needs no name")]
 pub struct CatArgs {
     /// [NAMESPACE/]KIND/NAME[/KEY]
-    #[arg(value_name = "SOURCE")]
+    #[arg(value_name = "SOURCE", add = complete::key())]
     operand: String,
     #[command(flatten)]
     source: SourceArgs,
@@ -34,7 +36,7 @@ Examples:
   secretfs ls secret/mysecret      its keys")]
 pub struct LsArgs {
     /// Nothing, ns/NAME or [NAMESPACE/]KIND/NAME[/KEY]
-    #[arg(value_name = "SOURCE")]
+    #[arg(value_name = "SOURCE", add = complete::object_or_key())]
     operand: Option<String>,
     #[command(flatten)]
     source: SourceArgs,
@@ -49,7 +51,7 @@ Examples:
   secretfs tree -f deploy/")]
 pub struct TreeArgs {
     /// Nothing, ns/NAME or [NAMESPACE/]KIND/NAME[/KEY]
-    #[arg(value_name = "SOURCE")]
+    #[arg(value_name = "SOURCE", add = complete::object_or_key())]
     operand: Option<String>,
     #[command(flatten)]
     source: SourceArgs,
@@ -165,7 +167,7 @@ fn parse(operand: Option<&str>) -> Result<SourceArg, Failure> {
 fn with_source<T>(args: &SourceArgs, work: impl AsyncFnOnce(Opened) -> Result<T, Failure>) -> Result<T, Failure> {
     crate::daemon::log::start(crate::daemon::log::Level::Warn);
     harden();
-    runtime()?.block_on(async { work(source::open(args).await?).await })
+    runtime()?.block_on(async { work(source::open(args, Login::MayPrompt).await?).await })
 }
 
 async fn object(opened: &Opened, source: &SourceArg, args: &SourceArgs) -> Result<std::sync::Arc<Object>, Failure> {
@@ -175,7 +177,7 @@ async fn object(opened: &Opened, source: &SourceArg, args: &SourceArgs) -> Resul
 }
 
 /// The ids in scope by namespace; namespaces without objects are listed too where all are asked for.
-async fn names(
+pub async fn names(
     opened: &Opened,
     source: &SourceArg,
     args: &SourceArgs,

@@ -20,8 +20,9 @@ pub struct Opened {
     pub namespace: Namespace,
 }
 
-/// Opens the manifests or connects to the cluster.
-pub async fn open(args: &SourceArgs) -> Result<Opened, Failure> {
+/// Opens the manifests or connects to the cluster. Where somebody who typed a command still waits for it, a plugin may ask
+/// them to log in.
+pub async fn open(args: &SourceArgs, login: Login) -> Result<Opened, Failure> {
     let store = Store::new();
     if args.manifests.is_empty() {
         let options = ClusterOptions {
@@ -35,8 +36,7 @@ pub async fn open(args: &SourceArgs) -> Result<Opened, Failure> {
             impersonate_uid: args.impersonate_uid.clone(),
             timeout: args.timeout,
             poll: args.poll,
-            // Whoever typed the command still waits for it, so a plugin may ask them to log in.
-            login: Login::MayPrompt,
+            login,
         };
         let cluster = Cluster::connect(options, store.clone()).await?;
         let namespace = cluster.default_namespace().clone();

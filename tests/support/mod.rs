@@ -4,6 +4,7 @@
 pub mod api;
 pub mod cluster;
 pub mod events;
+pub mod host;
 pub mod kubeconfig;
 pub mod liar;
 pub mod mount;

@@ -1,0 +1,5 @@
+//! At home on a host: mount(8), fstab, kubectl, shells, systemd.
+
+mod fstab;
+mod kubectl;
+mod shells;
