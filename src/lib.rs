@@ -10,6 +10,7 @@
 
 pub mod cli;
 pub mod daemon;
+pub mod doctor;
 pub mod exit;
 pub mod fuse;
 pub mod memory;

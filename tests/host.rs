@@ -1,5 +1,6 @@
 //! At home on a host: mount(8), fstab, kubectl, shells, systemd.
 
+mod doctor;
 mod fstab;
 mod kubectl;
 mod shells;

@@ -126,6 +126,11 @@ pub fn object_or_key() -> ArgValueCompleter {
     ArgValueCompleter::new(|current: &OsStr| sources(current, Depth::ObjectsAndKeys))
 }
 
+/// For `doctor`.
+pub fn object() -> ArgValueCompleter {
+    ArgValueCompleter::new(|current: &OsStr| sources(current, Depth::Objects))
+}
+
 /// For `-n`.
 pub fn namespace() -> ArgValueCompleter {
     ArgValueCompleter::new(|current: &OsStr| starting(current, ask(namespaces)))

@@ -3,6 +3,7 @@
 mod args;
 mod complete;
 mod demo;
+mod doctor;
 mod fstab;
 mod man;
 mod mount;
@@ -50,6 +51,7 @@ Examples:
   secretfs mount ./k8s                                     ./k8s/NAMESPACE/SECRET/KEY
   secretfs cat secret/mysecret/my-super-secret-key         without mounting
   secretfs umount ./mysec
+  secretfs doctor secret/mysecret                          what keeps it from working, and the cure
 
 Exit codes:
   0 done   1 failed   2 wrong usage   3 bad manifest, kubeconfig or other input   4 object or key not found
@@ -72,6 +74,8 @@ enum Verb {
     Status(status::Args),
     /// Show all of it in two seconds: no cluster, no root, nothing left behind
     Demo(demo::Args),
+    /// Look for what keeps mounts from working, and name the cure
+    Doctor(doctor::Args),
     /// Print the script that completes commands in a shell
     Completion(complete::Args),
     /// Write the manual pages into a directory
@@ -126,6 +130,7 @@ fn verb(words: &[OsString]) -> ExitCode {
         Verb::Tree(args) => read::tree(&args),
         Verb::Status(args) => status::run(&args),
         Verb::Demo(args) => demo::run(&args),
+        Verb::Doctor(args) => doctor::run(&args),
         Verb::Completion(args) => complete::script(&args),
         Verb::Man(args) => man::run(&args),
     };

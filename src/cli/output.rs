@@ -28,6 +28,11 @@ pub fn lines(lines: impl IntoIterator<Item = impl AsRef<str>>) -> Result<u8, Fai
     bytes(text.as_bytes())
 }
 
+/// A command to type, named as this reader types it.
+pub fn as_typed(text: &str) -> std::borrow::Cow<'_, str> {
+    Name::as_typed(text)
+}
+
 /// Says something to the person at the terminal, if there still is one.
 pub fn say(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{}", Name::as_typed(text));

@@ -5,12 +5,12 @@
 //! binary that shows logs of other crates should still pass `warn,hyper=off,rustls=off,kube=off` as its default filter,
 //! since those are free to change what they print.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, RETRY_AFTER, USER_AGENT};
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Response, Uri};
 use http_body_util::{BodyExt as _, Full};
@@ -74,6 +74,8 @@ pub struct Client {
     trouble: Mutex<Option<Trouble>>,
     /// Whether the server has ever answered: before, whoever waits for the first answer says what is wrong.
     answered: AtomicBool,
+    /// By how many seconds the server's clock was ahead of ours in its last answer; `i64::MIN` before the first.
+    clock_ahead: AtomicI64,
 }
 
 /// The body of a watch that the server has accepted.
@@ -103,6 +105,7 @@ impl Client {
             counts: Arc::default(),
             trouble: Mutex::default(),
             answered: AtomicBool::new(false),
+            clock_ahead: AtomicI64::new(i64::MIN),
         })
     }
 
@@ -128,6 +131,11 @@ impl Client {
             failures: counts.failures.load(Relaxed),
             open_watches: counts.open_watches.load(Relaxed),
         }
+    }
+
+    /// By how many seconds the server's clock was ahead of ours in its last answer.
+    pub fn clock_ahead(&self) -> Option<i64> {
+        Some(self.clock_ahead.load(Relaxed)).filter(|seconds| *seconds != i64::MIN)
     }
 
     /// Why the server cannot be asked now, if the last request failed for that.
@@ -253,6 +261,9 @@ impl Client {
         counter.fetch_add(1, Relaxed);
         let response = session.transport().send(self.build(session, request)?).await;
         let response = response.map_err(|error| classify(&error))?;
+        if let Some(ahead) = clock_ahead(&response) {
+            self.clock_ahead.store(ahead, Relaxed);
+        }
         let json = content_type(&response).starts_with("application/json");
         match response.status().as_u16() {
             200 if json => Ok(response),
@@ -337,6 +348,15 @@ async fn refused(response: Response<Incoming>) -> Failure {
     status.and_then(|body| status_failure(Some(code), body.as_slice(), retry_after)).unwrap_or_else(|| {
         let content = if content.is_empty() { "no content type".to_owned() } else { printable(&content, 40) };
         Failure::Alien { code, content, retry_after }
+    })
+}
+
+/// The `Date` of an answer less our time, in seconds.
+fn clock_ahead(response: &Response<Incoming>) -> Option<i64> {
+    let theirs = httpdate::parse_http_date(response.headers().get(DATE)?.to_str().ok()?).ok()?;
+    Some(match theirs.duration_since(SystemTime::now()) {
+        Ok(ahead) => ahead.as_secs().cast_signed(),
+        Err(behind) => -behind.duration().as_secs().cast_signed(),
     })
 }
 
