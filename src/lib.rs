@@ -16,6 +16,7 @@ pub mod fuse;
 pub mod memory;
 pub mod mount;
 pub mod object;
+pub mod process;
 pub mod publisher;
 pub mod source;
 pub mod store;

@@ -3,4 +3,5 @@
 mod doctor;
 mod fstab;
 mod kubectl;
+mod on_change;
 mod shells;

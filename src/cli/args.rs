@@ -119,6 +119,15 @@ pub fn gid(text: &str) -> Result<u32, String> {
     text.parse().ok().or_else(named).ok_or_else(|| format!("there is no group {text:?} on this host"))
 }
 
+/// The name of a unit of systemd (systemd.unit(5)).
+pub fn unit(text: &str) -> Result<String, String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || ":-_.\\@".contains(c);
+    if text.is_empty() || text.starts_with('-') || !text.chars().all(plain) {
+        return Err(format!("{text:?} is not the name of a unit: write for example nginx.service"));
+    }
+    Ok(text.to_owned())
+}
+
 /// Permission bits as chmod takes them: up to four octal digits.
 pub fn octal_mode(text: &str) -> Result<u32, String> {
     match u32::from_str_radix(text, 8) {

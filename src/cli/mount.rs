@@ -7,11 +7,11 @@ use std::process::ExitStatus;
 
 use clap::ValueEnum;
 
-use super::args::{SourceArgs, bytes, gid, octal_mode, uid};
+use super::args::{SourceArgs, bytes, gid, octal_mode, uid, unit};
 use super::complete;
 use super::source::{self, Opened};
 use super::source_arg::SourceArg;
-use crate::daemon::{Plan, Ready, Side, Signal, Signals, fork, in_thread, log, serve};
+use crate::daemon::{OnChange, Plan, Ready, Side, Signal, Signals, fork, in_thread, log, serve};
 use crate::exit::{Code, Failure};
 use crate::mount::Method;
 use crate::source::cluster::Login;
@@ -38,6 +38,7 @@ Examples:
   secretfs mount -f deploy/ -f extra.yaml ./all
   helm template . | secretfs mount -f - secret/web-tls ./tls
   secretfs mount --kinds secrets,configmaps --context prod ./prod
+  secretfs mount secret/web-tls /run/web-tls --reload nginx.service
   secretfs mount --private secret/mysecret ./mysec -- ./program --config ./mysec/config.yaml"
 )]
 pub struct Args {
@@ -76,6 +77,14 @@ pub struct Args {
     /// Mount over a directory that is not empty
     #[arg(long, help_heading = "How it is mounted")]
     nonempty: bool,
+    /// Run this by sh after each change that is shown, at most once a second and for at most a minute; SECRETFS_CHANGED has
+    /// the changed directories below SECRETFS_MOUNTPOINT, one on a line
+    #[arg(long, value_name = "COMMAND", help_heading = "When something changes")]
+    on_change: Option<OsString>,
+    /// Have systemd reload this unit, or restart it if it cannot reload, after each change; may be repeated
+    #[arg(long, value_name = "UNIT", value_parser = unit, help_heading = "When something changes")]
+    reload: Vec<String>,
+
     /// Stay in the foreground and log to standard error
     #[arg(long, help_heading = "How it is mounted")]
     foreground: bool,
@@ -229,7 +238,7 @@ async fn plan(args: &Args, source: &SourceArg, dir: PathBuf) -> Result<Plan, Fai
     let cache_bytes = if args.source.manifests.is_empty() { args.cache_size } else { usize::MAX };
     let options = Options { layout: args.layout.into(), ownership, patience, cache_bytes };
     let view = View::new(shape, options, store.clone(), opened.clone());
-    Ok(Plan { request, view, source: opened, store, name })
+    Ok(Plan { request, view, source: opened, store, name, on_change: args.on_change() })
 }
 
 /// Checks the mount point; a dead mount of ours is cleared away first.
@@ -284,6 +293,17 @@ impl Args {
             OwnerArg::Me => mount::private::Map::caller(),
             OwnerArg::Kubelet => mount::private::Map { uid: 0, gid: 0 },
         }
+    }
+
+    fn on_change(&self) -> OnChange {
+        let shell = self.on_change.iter().map(|command| vec!["sh".into(), "-c".into(), command.clone()]);
+        // Units of an ordinary user are those of its own manager. Nobody waits: the unit may itself wait for this mount.
+        let user = (!rustix::process::geteuid().is_root()).then_some("--user");
+        let reload = self.reload.iter().map(|unit| {
+            let words = ["systemctl"].into_iter().chain(user).chain(["--no-block", "try-reload-or-restart", unit]);
+            words.map(Into::into).collect()
+        });
+        OnChange { commands: shell.chain(reload).collect() }
     }
 
     fn ownership(&self) -> Ownership {

@@ -30,7 +30,6 @@ impl Host {
     }
 
     /// Puts a program of the test's own on the PATH.
-    #[allow(dead_code)]
     pub fn program(&self, name: &str, script: &str) {
         let path = self.sandbox.write(&format!("bin/{name}"), format!("#!/bin/bash\n{script}\n"));
         std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("chmod");
