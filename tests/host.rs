@@ -4,4 +4,5 @@ mod doctor;
 mod fstab;
 mod kubectl;
 mod on_change;
+mod scripts;
 mod shells;

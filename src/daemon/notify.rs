@@ -66,3 +66,25 @@ fn connect(name: &OsStr) -> std::io::Result<UnixDatagram> {
     socket.set_nonblocking(true)?;
     Ok(socket)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_begins_with_at_is_in_the_abstract_namespace() {
+        let name = format!("secretfs-test-{}", std::process::id());
+        let theirs = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
+        let notify = Notify { socket: connect(OsStr::new(&format!("@{name}"))).ok(), watchdog: None };
+        notify.ready("default/secret/a at /m\nREADY=0");
+        let mut told = [0; 100];
+        let length = theirs.recv(&mut told).unwrap();
+        assert_eq!(std::str::from_utf8(&told[..length]), Ok("READY=1\nSTATUS=default/secret/a at /mREADY=0"));
+    }
+
+    #[test]
+    fn nobody_who_listens_is_no_error() {
+        assert!(connect(OsStr::new("/nonexistent/notify")).is_err());
+        Notify::default().stopping();
+    }
+}

@@ -164,17 +164,21 @@ fn autofs_mounts_on_first_use_and_unmounts_after_a_while() {
     let fstab = Fstab::new();
     let host = &fstab.host;
     host.sandbox.mkdir("auto");
-    host.sandbox.write("master", format!("{0}/auto file:{0}/map --timeout=1\n", host.sandbox.dir().display()));
-    host.sandbox.write("map", format!("mysec -fstype=secretfs,{} :default/secret/mysecret\n", fstab.manifests));
+    let master = include_str!("../../mount-scripts/autofs/secrets.autofs")
+        .replace("\n/secrets", &format!("\n{}", host.path("auto")));
+    host.sandbox.write("master", master.replace("--timeout=600", "--timeout=1"));
+    let map = include_str!("../../mount-scripts/autofs/auto.secrets")
+        .replace("kubeconfig=/etc/secretfs/kubeconfig", &fstab.manifests);
+    host.sandbox.write("etc/auto.secrets", map.replace("prod/secret/web-tls", "default/secret/mysecret"));
     // automount waits for its mount(8), which waits for us: we must not be taken for one who uses the directory.
     let script = "automount -f -C -p $PWD/pid $PWD/master 2> log & automount=$!
         trap 'kill $automount; wait $automount || true' EXIT
         until_() { for _ in {1..400}; do if eval \"$1\"; then return; fi; sleep 0.05; done; echo in vain: $1; cat log; exit 1; }
         until_ 'grep -q \" $PWD/auto autofs\" /proc/mounts'
-        timeout 20 cat auto/mysec/my-super-secret-key
-        grep -q \" $PWD/auto/mysec fuse.secretfs\" /proc/mounts && echo : mounted
-        until_ '! grep -q \" $PWD/auto/mysec fuse.secretfs\" /proc/mounts'
-        timeout 20 cat auto/mysec/my-super-secret-key";
+        timeout 20 cat auto/web-tls/my-super-secret-key
+        grep -q \" $PWD/auto/web-tls fuse.secretfs\" /proc/mounts && echo : mounted
+        until_ '! grep -q \" $PWD/auto/web-tls fuse.secretfs\" /proc/mounts'
+        timeout 20 cat auto/web-tls/my-super-secret-key";
     let printed = succeed(&mut host.with_fstab("", script));
     assert_eq!(printed, format!("{PAYLOAD}: mounted\n{PAYLOAD}"));
     host.sandbox.is_clean();

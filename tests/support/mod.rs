@@ -7,6 +7,7 @@ pub mod events;
 pub mod host;
 pub mod kubeconfig;
 pub mod liar;
+pub mod machine;
 pub mod mount;
 pub mod playground;
 pub mod process;
