@@ -69,10 +69,8 @@ pub fn script(args: &Args) -> Result<u8, Failure> {
 /// Answers the script of a shell, if that is who asks; `words` are those of the process, its name first.
 pub fn for_shell(words: &[OsString]) -> Option<ExitCode> {
     std::env::var_os(VARIABLE).filter(|shell| !shell.is_empty())?;
-    let line = words.split(|word| word == "--").nth(1).map_or(&[][..], |_| {
-        let start = words.iter().position(|word| word == "--").map_or(words.len(), |at| at + 1);
-        &words[start..]
-    });
+    let start = words.iter().position(|word| word == "--").map_or(words.len(), |at| at + 1);
+    let line = &words[start..];
     // fish leaves it out and asks for the last word.
     let index = std::env::var("_CLAP_COMPLETE_INDEX").ok().and_then(|index| index.parse().ok());
     let index: usize = index.unwrap_or(line.len().saturating_sub(1));

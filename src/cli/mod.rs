@@ -97,12 +97,9 @@ pub fn run() -> ExitCode {
         Some((zeroth, rest)) => (Name::of(zeroth), rest),
         None => (Name::Secretfs, &[][..]),
     };
-    if let Some(answered) = complete::for_shell(&words) {
-        return answered;
-    }
     name.is_typed();
     match name {
-        Name::Secretfs | Name::Kubectl => verb(rest),
+        Name::Secretfs | Name::Kubectl => complete::for_shell(&words).unwrap_or_else(|| verb(rest)),
         Name::MountHelper => mount_helper::run(rest),
         Name::KubectlComplete => complete::for_kubectl(rest),
     }

@@ -7,7 +7,7 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser};
+use clap::{Arg, ArgAction, CommandFactory, Parser};
 
 use super::mount::{self, Caller};
 use super::{Cli, Verb, fstab, output};
@@ -20,12 +20,52 @@ mod status {
     pub const FAILED: u8 = 32;
 }
 
-const USAGE: &str = "\
-Usage: mount.secretfs SOURCE DIR [-fnsv] [-o OPTION[,OPTION]...]
+/// What the helper's help and its manual page say. The words themselves are read by [`read`], for mount(8) has its own
+/// order of them.
+pub fn command() -> clap::Command {
+    let flag = |name: &'static str, letter: char, help: &'static str| {
+        Arg::new(name).short(letter).action(ArgAction::SetTrue).help(help)
+    };
+    clap::Command::new("mount.secretfs")
+        .disable_version_flag(true)
+        .about("Mounts Kubernetes Secrets and ConfigMaps as files, for mount(8) and fstab(5)")
+        .arg(
+            Arg::new("SOURCE")
+                .required(true)
+                .help("As for `secretfs mount`; none for a whole cluster or all manifests"),
+        )
+        .arg(Arg::new("DIR").required(true).help("The directory to mount at"))
+        .arg(
+            Arg::new("OPTION")
+                .short('o')
+                .value_delimiter(',')
+                .help("Options of mount(8), and those of `secretfs mount` as name=value"),
+        )
+        .args([
+            flag("fake", 'f', "Check everything, but do not mount"),
+            flag("no-mtab", 'n', "Write no /etc/mtab: accepted, there is none"),
+            flag("sloppy", 's', "Pass over unknown options"),
+            flag("verbose", 'v', "Log more, if given twice"),
+        ])
+        .after_help(OPTIONS)
+}
 
-What mount(8) runs for: mount -t secretfs SOURCE DIR -o OPTIONS
-SOURCE is as for `secretfs mount`, or none for everything. OPTIONS are the long options of `secretfs mount`, as name=value,
-except manifests=FILE for -f, kube-context=NAME for --context, kube-user=NAME for --user. See docs/CONFIGURATION.md.";
+const OPTIONS: &str = "\
+mount(8) runs it for: mount -t secretfs SOURCE DIR -o OPTIONS, and for lines of /etc/fstab such as
+
+  prod/secret/web-tls  /run/web-tls  secretfs  kubeconfig=/etc/secretfs/kubeconfig,uid=www-data,mode=0400,_netdev,nofail
+
+OPTIONS are the long options of `secretfs mount`, with - or _, except
+  manifests=FILE       for -f FILE
+  kube-context=NAME    for --context NAME: mount(8) takes context= for a label of SELinux
+  kube-user=NAME       for --user NAME: user= is mount(8)'s
+A value with commas stands in double quotes. x-secretfs.NAME=VALUE in /etc/fstab is the same as NAME=VALUE. mount(8)'s own options
+are accepted and ask for nothing: a mount is ro,nosuid,nodev,noexec in any case.
+
+The credentials are those of kubeconfig=, else of ~/.kube/config of the user who mounts, by the password database: neither
+KUBECONFIG nor HOME is looked at.
+
+Exit codes are those of mount(8): 0 done, 1 wrong options, 2 an error of the system, 32 the mount failed.";
 
 /// Generic options of mount(8) that ask for nothing here: section FILESYSTEM-INDEPENDENT MOUNT OPTIONS. A mount is
 /// read-only for everybody, nosuid, nodev and noexec in any case.
@@ -97,7 +137,7 @@ struct Asked {
 /// Runs the helper. Returns an exit code of mount(8).
 pub fn run(words: &[OsString]) -> ExitCode {
     if words.iter().any(|word| word == "-h" || word == "--help") {
-        return match output::lines([USAGE]) {
+        return match output::lines([command().render_long_help().to_string().trim_end()]) {
             Ok(_) => ExitCode::SUCCESS,
             Err(_) => ExitCode::from(status::SYSTEM),
         };

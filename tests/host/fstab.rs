@@ -183,3 +183,18 @@ fn autofs_mounts_on_first_use_and_unmounts_after_a_while() {
     assert_eq!(printed, format!("{PAYLOAD}: mounted\n{PAYLOAD}"));
     host.sandbox.is_clean();
 }
+
+#[test]
+fn the_helper_explains_itself_and_knows_the_options_that_it_names() {
+    let host = Host::new();
+    let help = succeed(std::process::Command::new(host.path("sbin/mount.secretfs")).arg("--help"));
+    assert!(help.contains("Usage: mount.secretfs [OPTIONS] <SOURCE> <DIR>"), "{help}");
+    for option in ["manifests=", "kube-context=", "kube-user=", "x-secretfs.NAME=VALUE", "32 the mount failed"] {
+        assert!(help.contains(option), "{option}: {help}");
+    }
+    for option in ["manifests=x", "kube-context=x", "kube-user=x"] {
+        let helper = host.path("sbin/mount.secretfs");
+        let (code, text) = fail(std::process::Command::new(helper).args(["secret/a", "/nonexistent", "-o", option]));
+        assert_eq!(code, 32, "the options are right, the directory is missing: {text}");
+    }
+}

@@ -89,7 +89,7 @@ fn manual_pages_are_there_for_every_verb_and_without_faults() {
     let host = Host::new();
     host.sandbox.mkdir("man");
     let script =
-        "secretfs man ./man; cd man; ls; for page in *.1; do man --warnings=all -P cat -l $page > $page.txt; done";
+        "secretfs man ./man; cd man; ls; for page in *.1 *.8; do man --warnings=all -P cat -l $page > $page.txt; done";
     let output = run(host.bash(script).env("MANWIDTH", "100"));
     assert!(output.status.success() && output.stderr.is_empty(), "{}", said(&output));
     let verbs = succeed(&mut host.bash("secretfs --help"));
@@ -101,5 +101,8 @@ fn manual_pages_are_there_for_every_verb_and_without_faults() {
         assert!(page.contains("SYNOPSIS") && page.contains("DESCRIPTION"), "{page}");
     }
     let page = std::fs::read_to_string(host.sandbox.path("man/secretfs-mount.1.txt")).expect("the page of mount");
+    let helper =
+        std::fs::read_to_string(host.sandbox.path("man/mount.secretfs.8.txt")).expect("the page of the helper");
+    assert!(helper.contains("mount.secretfs(8)") && helper.contains("x-secretfs.NAME=VALUE"), "{helper}");
     assert!(page.contains("--kubeconfig") && page.contains("helm template . | secretfs mount"), "{page}");
 }
