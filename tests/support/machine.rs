@@ -81,7 +81,20 @@ impl Machine {
              mkdir {here}/work/upper {here}/work/work
              cp -a {here}/root/. {here}/work/upper
              mount -t overlay overlay -o lowerdir=/,upperdir={here}/work/upper,workdir={here}/work/work {here}/merged
-             exec timeout -k 5 120 systemd-nspawn --quiet --directory {here}/merged --machine secretfs-test-$$ \
+             # Control groups of its own: two machines must not take each other's processes for theirs.
+             tops=() group=secretfs-test-$$
+             for top in /sys/fs/cgroup /sys/fs/cgroup/unified /sys/fs/cgroup/systemd; do
+                 if test -w $top/cgroup.procs; then tops+=($top); fi
+             done
+             leave() {{
+                 for top in \"${{tops[@]}}\"; do
+                     echo $$ > $top/cgroup.procs
+                     find $top/$group -depth -type d -exec rmdir {{}} +
+                 done
+             }}
+             trap leave EXIT
+             for top in \"${{tops[@]}}\"; do mkdir $top/$group; echo $$ > $top/$group/cgroup.procs; done
+             timeout -k 5 120 systemd-nspawn --quiet --directory {here}/merged --machine secretfs-test-$$ \
                  --register=no --keep-unit --link-journal=no --boot --console=pipe \
                  --bind=/dev/fuse --bind=/dev/autofs --bind={here}/test:/test --bind-ro={SECRETFS}:/usr/local/bin/secretfs \
                  systemd.unit=test.service"
