@@ -8,6 +8,7 @@ mod dead;
 mod documents;
 mod examples;
 mod filesystem;
+mod host;
 mod input;
 mod kubelet;
 mod manifests;

@@ -19,6 +19,7 @@ mod client;
 mod config;
 mod core;
 mod crawl;
+mod examine;
 mod exec;
 mod failure;
 mod fetch;
@@ -49,6 +50,7 @@ use futures_util::future::BoxFuture;
 
 pub use client::{RequestCounts, Trouble};
 pub use config::{ClusterOptions, ConnectError, Login};
+pub use examine::{Examination, Names, Right, Verdict};
 
 use self::core::{Core, not_found};
 use client::Client;

@@ -131,6 +131,21 @@ pub fn token(ask: &TokenAsk) -> Request {
     Request { body: Some(body.to_string().into()), ..Request::new(Verb::Create, target, JSON, MAX_TOKEN) }
 }
 
+/// One object without its values.
+pub fn object_metadata(id: &ObjectId) -> Request {
+    Request { accept: METADATA, ..object(id) }
+}
+
+/// The changes of one object without its values.
+pub fn object_metadata_watch(id: &ObjectId, seconds: u64) -> Request {
+    Request { accept: METADATA, ..object_watch(id, None, seconds) }
+}
+
+/// What the server is.
+pub fn version() -> Request {
+    Request::new(Verb::Get, "/version".to_owned(), JSON, 64 << 10)
+}
+
 /// The changes of one object. RBAC allows it to whoever may watch that name (`resourceNames`).
 pub fn object_watch(id: &ObjectId, version: Option<&str>, seconds: u64) -> Request {
     let mut query = watch_query(version, seconds);
