@@ -6,8 +6,8 @@
 //! 2. [`identity`] reads the credentials, [`exec`] by a plugin; [`session`] renews them; [`transport`] connects.
 //! 3. [`client`] makes the requests of [`request`], bounded by [`buffer`], and tells failures apart ([`failure`]).
 //! 4. [`watch`] reads watches; [`named`] follows one object, [`followers`] has them all; [`listing`] keeps names, [`fetch`]
-//!    the values of listed objects ([`crawl`] many at once), and [`places`] decides by the user's rights which listings there are. They share
-//!    [`core`] and wait by [`backoff`].
+//!    the values of listed objects ([`crawl`] many at once), and [`places`] decides by the user's rights which listings there
+//!    are. They share [`core`] and wait by [`backoff`].
 //!
 //! An outage deletes nothing: only a DELETED event, the API's own 404 about that object and a complete list remove anything.
 
@@ -121,10 +121,10 @@ impl Source for Cluster {
         Box::pin(async move {
             let places = &self.places;
             loop {
-                let listing = places.listing_of(&id).map(|listing| listing.progress());
+                let listing = places.listing_of(&id).map(|listing| (listing.progress(), listing));
                 // Names may not be listed, but this one may be read.
-                let listing = listing.filter(|progress| progress.complete || progress.refusal.is_none());
-                let Some(progress) = listing else {
+                let listing = listing.filter(|(progress, _)| progress.complete || progress.refusal.is_none());
+                let Some((progress, listing)) = listing else {
                     match places.followers.follow(id.clone(), places.absence()).await {
                         Some(answer) => return answer,
                         // A listing has taken over meanwhile.
@@ -134,7 +134,7 @@ impl Source for Cluster {
                 if progress.complete && progress.live && self.core.store.get(&id).is_none() {
                     return Err(not_found(&id));
                 }
-                return places.fetcher.follow(id).await;
+                return places.fetcher.follow(id, &listing.collection).await;
             }
         })
     }

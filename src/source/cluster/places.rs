@@ -49,7 +49,6 @@ impl Places {
         let namespaces = scope.namespace.is_none().then_some(Collection::Namespaces);
         let selector = scope.selector;
         self.lock().selector.clone_from(&selector);
-        self.fetcher.select(selector.clone());
         let objects = scope.kinds.into_iter().map(|kind| Collection::Objects {
             kind,
             namespace: scope.namespace.clone(),
