@@ -2,17 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 
 use crate::support::api::Api;
 use crate::support::cluster::{Namespace, namespace};
-use crate::support::events::Watch;
+use crate::support::events::{Watch, Watcher};
 use crate::support::kubeconfig::{Context, kubeconfig};
 use crate::support::mount::Mount;
-use crate::support::proxy::{Fault, Proxy};
+use crate::support::proxy::{Exchange, Fault, Proxy};
 use crate::support::server::Server;
 use crate::support::{run, subdir, succeed, tempdir, wait_until};
 
@@ -263,6 +265,10 @@ fn who_may_list_namespaces_only_crawls_them_by_a_page_each() {
     std::fs::write(&file, kubeconfig(&[context])).expect("write");
     let mount = Mount::with(&[], &subdir(dir.path(), "mnt"), |command| {
         command.env("KUBECONFIG", &file);
+        // Each namespace is a connection, and whoever mounts may have set a low soft limit.
+        let few = Rlimit { current: Some(24), ..getrlimit(Resource::Nofile) };
+        // SAFETY: setrlimit is async-signal-safe; nothing else happens between fork and exec.
+        unsafe { command.pre_exec(move || Ok(setrlimit(Resource::Nofile, few)?)) };
     });
     // grep complains about namespaces that may not be read.
     let mut command = Command::new("grep");
@@ -287,4 +293,74 @@ fn who_reads_a_few_objects_gets_no_others() {
     assert_eq!(mount.status()["loaded"], 4);
     let requests = stage.requests();
     assert_eq!((requests.get("get"), requests.get("list of values")), (Some(&4), None), "{requests:?}");
+}
+
+/// Whether this answer says that the version is no longer there, by its status or in a watch's event.
+fn is_gone(exchange: &Exchange) -> bool {
+    exchange.body().windows(10).any(|text| text == b"\"code\":410")
+}
+
+#[test]
+fn a_list_of_everything_after_a_410_tells_what_changed_and_nothing_else() {
+    let mut server = Server::start();
+    let values = fill(&server, 4, 25);
+    let dir = tempdir();
+    let proxy = Proxy::start(&server);
+    let file = dir.path().join("kubeconfig");
+    std::fs::write(&file, kubeconfig(&[proxy.context("default")])).expect("write");
+    let mount = Mount::with(&["--kinds", "secrets,configmaps"], &subdir(dir.path(), "mnt"), |command| {
+        command.env("KUBECONFIG", &file);
+    });
+    assert_eq!(grep(&mount.seen), values);
+    let path = |namespace: usize, secret: usize| mount.path(&format!("n{namespace:03}/secrets/s{secret:03}"));
+    let mut watcher = Watcher::new();
+    for namespace in 0..4 {
+        let parent = mount.path(&format!("n{namespace:03}/secrets"));
+        watcher.watch(&format!("n{namespace:03}"), &parent);
+        for secret in 0..25 {
+            watcher.watch(&format!("n{namespace:03}/s{secret:03}"), &path(namespace, secret));
+        }
+    }
+    let secret = |namespace: usize, secret: usize, value: &str| {
+        json!({
+            "apiVersion": "v1", "kind": "Secret", "stringData": {"k": value},
+            "metadata": {"name": format!("s{secret:03}"), "namespace": format!("n{namespace:03}")},
+        })
+    };
+    // A server that was started again remembers no version from before.
+    proxy.refuse();
+    let api = Api::of(&server);
+    api.replace(&secret(1, 1, "changed"));
+    api.delete(&secret(2, 2, ""));
+    api.create(&secret(3, 99, "new"));
+    server.end();
+    server.start_again();
+    let before = proxy.exchanges().len();
+    proxy.heal();
+    let reads = |namespace, number, value: &str| {
+        std::fs::read_to_string(path(namespace, number).join("k")).is_ok_and(|now| now == value)
+    };
+    wait_until("the change", || reads(1, 1, "changed"));
+    wait_until("the deletion", || !path(2, 2).exists());
+    wait_until("the new one", || reads(3, 99, "new"));
+    // What comes later comes after all that the list has caused.
+    Api::of(&server).replace(&secret(0, 0, "later"));
+    wait_until("the later change", || reads(0, 0, "later"));
+    let told: BTreeSet<String> = watcher.take(1).into_iter().map(|event| event.at).collect();
+    assert_eq!(told.into_iter().collect::<Vec<_>>(), ["n000/s000", "n001/s001", "n002", "n002/s002", "n003"]);
+
+    let exchanges = proxy.exchanges().split_off(before);
+    let watches = exchanges.iter().filter(|one| one.request.is_watch() && is_gone(one));
+    let gone: BTreeSet<&str> = watches.map(|one| one.request.path()).collect();
+    assert!(gone.contains("/api/v1/secrets"), "a watch was told 410: {gone:?}");
+    for what in ["secrets", "configmaps", "namespaces"] {
+        // One name is asked for to see whether versions went backwards.
+        let lists = exchanges.iter().map(|one| &one.request).filter(|request| {
+            let whole = request.query().any(|part| part.starts_with("limit=") && part != "limit=1");
+            request.path() == format!("/api/v1/{what}") && !request.is_watch() && whole
+        });
+        let lists: Vec<&str> = lists.map(|request| request.target.as_str()).collect();
+        assert!(lists.len() <= 1, "{lists:?}");
+        assert_eq!(lists.len(), usize::from(gone.contains(&*format!("/api/v1/{what}"))), "{what}");
+    }
 }
