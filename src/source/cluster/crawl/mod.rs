@@ -145,14 +145,22 @@ impl State {
             return false;
         }
         let between = count_between(&core.store, id.kind, crawl.namespace(), crawl.frontier().as_ref(), place);
-        between < REACH.min(self.spell.credit(PAGE))
+        between < self.reach(Some(crawl))
+    }
+
+    /// How many objects that nobody has asked for may be fetched now to come to one that somebody asks for. What other
+    /// crawls are waiting for is not here yet, but counts.
+    fn reach(&self, of: Option<&Crawl>) -> usize {
+        let others = self.crawls.iter().filter(|other| of.is_none_or(|of| !std::ptr::eq(of, &***other)));
+        let awaited = others.map(|other| other.awaited()).sum();
+        REACH.min(self.spell.credit(PAGE).saturating_sub(awaited))
     }
 
     /// The crawl that should begin with this object.
     fn new_crawl(&self, core: &Core, id: &ObjectId, listing: &Collection) -> Option<Crawl> {
         let Collection::Objects { namespace, selector, .. } = listing else { return None };
         let enters = self.spell.enters(id);
-        if !enters && !self.spell.is_crawl_of(id) || self.spell.credit(PAGE) == 0 {
+        if !enters && !self.spell.is_crawl_of(id) || self.reach(None) == 0 {
             return None;
         }
         if namespace.is_none() && enters && self.spell.goes_forward(id) {
@@ -163,11 +171,11 @@ impl State {
         }
         let place = Position::of(id);
         let before = count_between(&core.store, id.kind, Some(&id.namespace), None, &place);
-        let one = core.store.count(id.kind, &id.namespace) <= 1;
-        if one || before >= REACH.min(self.spell.credit(PAGE)) {
+        let names = core.store.count(id.kind, &id.namespace);
+        if names <= 1 || before >= self.reach(None) {
             return None;
         }
-        Some(Crawl::new(id.kind, Some(id.namespace.clone()), selector.clone(), None, 0))
+        Some(Crawl::of_namespace(id, selector.clone(), names))
     }
 
     /// The crawl of this namespace and all that follow by name, if that is worth it.
@@ -183,10 +191,9 @@ impl State {
         // The server has the namespace a-b before a.
         let first = ahead.iter().map(|(namespace, _)| Position::start_of(namespace)).min()?;
         let between = count_between(&core.store, id.kind, None, Some(&first), &Position::of(id));
-        let within_reach = between < REACH.min(self.spell.credit(PAGE));
-        let start = if within_reach { first } else { Position::start_of(&id.namespace) };
+        let start = if between < self.reach(None) { first } else { Position::start_of(&id.namespace) };
         let skipped = count_between(&core.store, id.kind, None, None, &start);
-        (skipped <= MOST_SKIPPED).then(|| Crawl::new(id.kind, None, selector, Some(start), skipped))
+        (skipped <= MOST_SKIPPED).then(|| Crawl::of_cluster(id.kind, selector, start, skipped))
     }
 }
 

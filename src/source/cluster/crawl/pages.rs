@@ -36,23 +36,28 @@ pub struct Crawl {
     namespace: Option<Namespace>,
     /// How many objects of the list are before the first page.
     skipped: usize,
+    /// How many objects a page has at most.
+    page: usize,
     reached: watch::Sender<Reached>,
     /// The last place that anybody wants.
     wanted: watch::Sender<Option<Position>>,
 }
 
 impl Crawl {
-    /// A crawl of one namespace, or of the cluster from the start of a namespace, which `skipped` objects precede.
-    pub fn new(
-        kind: Kind,
-        namespace: Option<Namespace>,
-        selector: Option<String>,
-        start: Option<Position>,
-        skipped: usize,
-    ) -> Self {
-        let collection = Collection::Objects { kind, namespace: namespace.clone(), selector };
-        let reached = watch::Sender::new(Reached { place: start, ended: false });
-        Crawl { collection, kind, namespace, skipped, reached, wanted: watch::Sender::default() }
+    /// A crawl of an object's namespace, in which there are so many names.
+    pub fn of_namespace(id: &ObjectId, selector: Option<String>, names: usize) -> Self {
+        let namespace = Some(id.namespace.clone());
+        let collection = Collection::Objects { kind: id.kind, namespace: namespace.clone(), selector };
+        let reached = watch::Sender::new(Reached { place: None, ended: false });
+        let page = names.min(PAGE);
+        Crawl { collection, kind: id.kind, namespace, skipped: 0, page, reached, wanted: watch::Sender::default() }
+    }
+
+    /// A crawl of the cluster from a place on that `skipped` objects precede.
+    pub fn of_cluster(kind: Kind, selector: Option<String>, start: Position, skipped: usize) -> Self {
+        let collection = Collection::Objects { kind, namespace: None, selector };
+        let reached = watch::Sender::new(Reached { place: Some(start), ended: false });
+        Crawl { collection, kind, namespace: None, skipped, page: PAGE, reached, wanted: watch::Sender::default() }
     }
 
     pub fn namespace(&self) -> Option<&Namespace> {
@@ -75,6 +80,13 @@ impl Crawl {
     /// Whether the pages have passed this place, or begin behind it.
     pub fn is_past(&self, place: &Position) -> bool {
         self.reached.borrow().place.as_ref() >= Some(place)
+    }
+
+    /// How many objects are to be expected of what somebody waits for.
+    pub fn awaited(&self) -> usize {
+        let reached = self.reached.borrow();
+        let waits = !reached.ended && *self.wanted.borrow() > reached.place;
+        if waits { self.page } else { 0 }
     }
 
     /// Has the pages go on to this place.

@@ -230,6 +230,18 @@ async fn who_stops_reading_everything_stops_the_pages() {
 }
 
 #[tokio::test]
+async fn many_readers_at_once_do_not_fetch_more_than_one_after_another() {
+    let names: Vec<String> = (100..150).map(|number| format!("n{number}")).collect();
+    let places: Places = names.iter().map(|name| (&*name.clone().leak(), 100)).collect();
+    let (fake, record) = served(&places).await;
+    let (cluster, _) = view(&fake).await;
+    let some: Vec<ObjectId> = ids(&places).chunks(100).flat_map(|namespace| namespace[..6].to_vec()).collect();
+    futures_util::future::join_all(some.iter().map(|id| read(&cluster, id))).await;
+    let in_pages = record.in_pages.load(SeqCst);
+    assert!(in_pages <= 2 * some.len() + 1000, "{in_pages} objects came in pages for {}", some.len());
+}
+
+#[tokio::test]
 async fn a_jump_to_the_end_does_not_fetch_what_lies_between() {
     let places = vec![("big", 5000)];
     let (fake, record) = served(&places).await;
