@@ -11,6 +11,8 @@ use super::args::{SourceArgs, bytes, gid, octal_mode, uid, unit};
 use super::complete;
 use super::source::{self, Opened};
 use super::source_arg::SourceArg;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 use crate::daemon::{OnChange, Plan, Ready, Side, Signal, Signals, fork, in_thread, log, serve};
 use crate::exit::{Code, Failure};
 use crate::mount::Method;
@@ -207,6 +209,7 @@ fn operands(operands: &[OsString]) -> Result<(SourceArg, PathBuf), Failure> {
 fn serve_here(args: &Args, source: &SourceArg, dir: PathBuf, ready: &mut Ready) -> Result<(), Failure> {
     let log = log::start(args.level());
     harden();
+    allow_many_connections();
     runtime()?.block_on(async {
         let plan = plan(args, source, dir).await?;
         serve(plan, ready, &log, || Signals::listen().told_to_end()).await
@@ -217,6 +220,15 @@ fn serve_here(args: &Args, source: &SourceArg, dir: PathBuf, ready: &mut Ready) 
 pub fn harden() {
     if let Err(error) = memory::harden() {
         tracing::warn!("core dumps of this process cannot be switched off: {error}");
+    }
+}
+
+/// A view whose namespaces must be listed one by one has a connection for each that somebody has looked into. The usual soft
+/// limit of 1024 descriptors is there for programs that use select(2), which this one does not.
+fn allow_many_connections() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::debug!("the limit of open files stays as it is: {error}");
     }
 }
 

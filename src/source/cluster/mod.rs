@@ -124,10 +124,10 @@ impl Cluster {
             if let Some(answer) = places.gathered(&id) {
                 return answer;
             }
-            let listing = places.listing_of(&id).map(|listing| listing.progress());
+            let listing = places.listing_of(&id).map(|listing| (listing.progress(), listing));
             // Names may not be listed, but this one may be read.
-            let listing = listing.filter(|progress| progress.complete || progress.refusal.is_none());
-            let Some(progress) = listing else {
+            let listing = listing.filter(|(progress, _)| progress.complete || progress.refusal.is_none());
+            let Some((progress, listing)) = listing else {
                 match places.followers.follow(id.clone(), absence).await {
                     Some(answer) => return answer,
                     // A listing has taken over meanwhile.
@@ -137,7 +137,7 @@ impl Cluster {
             if progress.complete && progress.live && self.core.store.get(&id).is_none() {
                 return Err(not_found(&id));
             }
-            return places.fetcher.follow(id).await;
+            return places.fetcher.follow(id, &listing.collection).await;
         }
     }
 }

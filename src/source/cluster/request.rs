@@ -14,6 +14,9 @@ pub const PAGE: usize = 2000;
 /// A page that does not fit is asked for in smaller ones.
 const MAX_PAGE: usize = 32 << 20;
 
+/// The same for a page of whole objects, of which both the JSON and the values are in memory for a moment.
+const MAX_VALUES_PAGE: usize = 16 << 20;
+
 /// What a request counts as, and what RBAC calls it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verb {
@@ -85,7 +88,7 @@ impl Collection {
 
     /// One page of whole objects.
     pub fn values_page(&self, size: usize, next: Option<&str>) -> Request {
-        Request { accept: JSON, ..self.page(size, next) }
+        Request { accept: JSON, limit: MAX_VALUES_PAGE, ..self.page(size, next) }
     }
 
     /// The changes since `version`, for `seconds`.
