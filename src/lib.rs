@@ -3,9 +3,9 @@
 //! Data flows one way; each layer knows only the one before it and is tested without the next:
 //!
 //! ```text
-//!  API server --watch/get--\                                                        /--> kernel page cache --> programs
-//!                           source --> store --> view, volume rules --> generation --> tree <--> FUSE adapter
-//!  manifests ---inotify----/                            (pure)                       \--> publisher: mkdir, symlink, rename, unlink
+//!  API server --watch/get--\                                                                /--> kernel page cache --> programs
+//!                           source --> store --> view, pod and volume rules --> generation --> tree <--> FUSE adapter
+//!  manifests ---inotify----/                               (pure)                            \--> publisher: mkdir, symlink, rename, unlink
 //! ```
 
 pub mod cli;
@@ -16,6 +16,7 @@ pub mod fuse;
 pub mod memory;
 pub mod mount;
 pub mod object;
+pub mod pod;
 pub mod process;
 pub mod publisher;
 pub mod source;

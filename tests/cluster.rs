@@ -1,12 +1,16 @@
 //! Mounts of a real cluster: its objects and updates, the rights and requests they take, and its outages.
 
 mod errors;
+mod freshness;
+mod many;
 mod objects;
 mod outage;
+mod pods;
 mod refusals;
 mod requests;
 mod restart;
 mod rights;
+mod signals;
 mod updates;
 mod views;
 

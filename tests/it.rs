@@ -14,6 +14,7 @@ mod kubelet;
 mod manifests;
 mod messages;
 mod model;
+mod pods;
 mod programs;
 mod rights;
 mod scale;

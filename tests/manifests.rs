@@ -7,7 +7,7 @@ use std::sync::Mutex;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use secretfs::object::{Kind, Namespace, Object};
+use secretfs::object::{Body, Kind, Namespace, Object};
 use secretfs::source::manifests::{Input, Manifests};
 use secretfs::source::{Scope, Source};
 use secretfs::store::{Change, Known, Store};
@@ -27,7 +27,7 @@ fn ours(file: &Path, default: &Namespace) -> Result<Objects, String> {
     let store = Store::new();
     let inputs = vec![Input::parse(file.as_os_str()).expect("a file")];
     let manifests = Manifests::open(inputs, default.clone(), store.clone()).map_err(|error| error.to_string())?;
-    let scope = Scope { namespace: None, kinds: Kind::ALL.to_vec(), selector: None };
+    let scope = Scope { namespace: None, kinds: Kind::DATA.to_vec(), selector: None };
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     runtime.block_on(manifests.list(scope)).expect("all is in memory");
     let mut objects = Objects::new();
@@ -40,8 +40,8 @@ fn ours(file: &Path, default: &Namespace) -> Result<Objects, String> {
 }
 
 fn contents(object: &Object) -> (BTreeMap<String, Vec<u8>>, bool) {
-    let data = object.data.iter().map(|(key, value)| (key.to_string(), value.as_bytes().to_vec()));
-    (data.collect(), object.immutable)
+    let data = object.data().iter().map(|(key, value)| (key.to_string(), value.as_bytes().to_vec()));
+    (data.collect(), matches!(&object.body, Body::Data(data) if data.immutable))
 }
 
 /// What the API server would store of a file that kubectl reads, or what they say of it.

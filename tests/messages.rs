@@ -1,9 +1,11 @@
-//! docs/TROUBLESHOOTING.md quotes messages as the program prints them, and docs/SECURITY.md names tests that exist.
+//! docs/TROUBLESHOOTING.md quotes messages as the program prints them, and docs/SECURITY.md and docs/SEMANTICS.md name tests
+//! that exist.
 
 use std::path::{Path, PathBuf};
 
 const TROUBLESHOOTING: &str = include_str!("../docs/TROUBLESHOOTING.md");
 const SECURITY: &str = include_str!("../docs/SECURITY.md");
+const SEMANTICS: &str = include_str!("../docs/SEMANTICS.md");
 
 /// All sources below a directory of the package.
 fn sources(dir: &str) -> Vec<String> {
@@ -65,12 +67,32 @@ fn troubleshooting_quotes_what_the_program_says() {
 
 #[test]
 fn each_promise_of_the_security_document_has_its_tests() {
-    let sources = [sources("src"), sources("tests")].concat();
-    let (_, promises) = SECURITY.split_once("## What is promised").expect("that section");
-    let (promises, _) = promises.split_once("\n## ").expect("another section");
-    let tests = quoted(promises, 1);
+    let tests = quoted(section(SECURITY, "What is promised"), 1);
     assert!(tests.len() > 15, "{tests:?}");
-    for test in tests {
-        assert!(sources.iter().any(|source| source.contains(&format!("fn {test}("))), "there is no test {test}");
+    are_tests(&tests);
+}
+
+#[test]
+fn each_error_of_the_semantics_has_its_test() {
+    let errors = section(SEMANTICS, "Errors");
+    for row in errors.lines().filter(|line| line.starts_with("| ")).skip(1) {
+        let tests = quoted(row, 2);
+        assert!(!tests.is_empty(), "no test is named: {row}");
+        are_tests(&tests);
+    }
+}
+
+/// The text under a heading of a document.
+#[track_caller]
+fn section<'d>(document: &'d str, heading: &str) -> &'d str {
+    let (_, section) = document.split_once(&format!("\n## {heading}\n")).expect("that section");
+    section.split("\n## ").next().unwrap_or_default()
+}
+
+#[track_caller]
+fn are_tests(names: &[&str]) {
+    let sources = [sources("src"), sources("tests")].concat();
+    for name in names {
+        assert!(sources.iter().any(|source| source.contains(&format!("fn {name}("))), "there is no test {name}");
     }
 }

@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use proptest::prelude::*;
 use secretfs::daemon::{OnChange, Plan, Ready, log, serve};
 use secretfs::mount;
-use secretfs::object::{Key, Kind, Meta, Name, Namespace, Object, ObjectId, Value};
+use secretfs::object::{Body, Data, Key, Kind, Meta, Name, Namespace, Object, ObjectId, Value};
 use secretfs::source::{Scope, Source};
 use secretfs::store::{Known, Refusal, Store};
 use secretfs::view::{Options, Shape, View};
@@ -81,7 +81,7 @@ impl Scripted {
             .map(|(key, value)| (Key::new(&format!("k{key}")).expect("a key"), Value::copy_of(value.as_bytes())));
         let version = format!("{}", self.version.lock().expect("no panic"));
         let meta = Meta { id: id.clone(), uid: "u".into(), version: version.into(), created: SystemTime::UNIX_EPOCH };
-        Some(Object { meta, data: data.collect(), immutable: false })
+        Some(Object { meta, body: Body::Data(Data { values: data.collect(), ..Data::default() }) })
     }
 
     /// Changes the model and tells the store, as a source would.
@@ -184,7 +184,7 @@ fn run(layout: Layout, ops: &[Op]) {
     let source = Arc::new(Scripted { store: store.clone(), model: Mutex::default(), version: Mutex::new(0) });
     let shape = Shape::Names { namespace: None, kinds: vec![Kind::Secret], selector: None };
     let ownership = Ownership::of(Owner::Me { uid: 0, gid: 0 });
-    let options = Options { layout, ownership, patience: crate::support::PATIENCE, cache_bytes: usize::MAX };
+    let options = Options::new(layout, ownership, crate::support::PATIENCE);
     let view = View::new(shape, options, store.clone(), source.clone());
     let request = mount::Request {
         target: point.clone(),

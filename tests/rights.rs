@@ -13,7 +13,7 @@ use crate::support::events::Watch;
 use crate::support::kubeconfig::{Context, kubeconfig};
 use crate::support::mount::Mount;
 use crate::support::proxy::{Fault, Proxy, Request};
-use crate::support::{fail, secretfs, subdir, succeed, tempdir, wait_for, wait_until};
+use crate::support::{fail, run, said, secretfs, subdir, succeed, tempdir, wait_for, wait_until};
 
 /// A user who may do nothing until told, in the kubeconfig of `home`; what is granted cluster-wide is taken back at the end.
 struct Someone {
@@ -205,6 +205,41 @@ fn what_may_not_be_listed_is_reached_by_name() {
     assert_eq!(user.count(&format!("get secrets {}/mine", named.name)), 1, "{asked:?}");
     assert_eq!(user.count(&format!("get secrets {}/other", named.name)), 1, "{asked:?}");
     assert_eq!(user.count(&format!("watch secrets {}/other", named.name)), 0, "{asked:?}");
+}
+
+#[test]
+fn a_namespace_that_may_not_be_listed_is_mounted() {
+    for (kinds, below) in [("secrets", ""), ("secrets,configmaps", "secrets/")] {
+        let home = namespace();
+        home.secret("mine", &[("k", "1")]);
+        home.secret("other", &[("k", "2")]);
+        let user = Someone::new(&home);
+        home.allow(&user.name, "get", &["mine"]);
+        let point = subdir(user.dir.path(), "mnt");
+        let mut command = secretfs();
+        command.args(["mount", "--poll", "200ms", "--kinds", kinds, &format!("ns/{}", home.name)]).arg(&point);
+        let output = run(user.with_kubeconfig(&mut command));
+        let mount = Mount::of(&point);
+        // It is no failure, but something to know.
+        let told = format!("{}: its secrets may not be listed", home.name);
+        assert!(output.status.success() && said(&output).contains(&told), "{}", said(&output));
+        let path = |name: &str| mount.path(&format!("{below}{name}"));
+
+        assert_eq!(names(&path("")), Err(libc::EACCES));
+        assert_eq!(read(&path("mine/k")), Ok("1".into()));
+        assert_eq!(read(&path("other/k")), Err(libc::EACCES));
+        set(&home, "mine", "new");
+        wait_until("the update", || read(&path("mine/k")) == Ok("new".into()));
+
+        home.allow(&user.name, "get,list,watch", &[]);
+        wait_until("the list", || names(&path("")) == Ok(vec!["mine".into(), "other".into()]));
+        wait_until("the other", || read(&path("other/k")) == Ok("2".into()));
+        deny(&home, &user.name, "get,list,watch");
+        user.end_watches();
+        wait_until("the refusal", || names(&path("")) == Err(libc::EACCES));
+        wait_until("what is still allowed", || read(&path("mine/k")) == Ok("new".into()));
+        mount.end();
+    }
 }
 
 #[test]

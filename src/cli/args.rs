@@ -6,8 +6,8 @@ use std::time::Duration;
 use clap::builder::TypedValueParser;
 
 use super::complete;
+use crate::object::selector::{InvalidSelector, Selector};
 use crate::object::{Kind, Namespace};
-use crate::source::selector::{InvalidSelector, Selector};
 
 /// Where objects come from, in kubectl's words.
 #[derive(clap::Args, Clone, Debug)]
@@ -23,7 +23,7 @@ pub struct SourceArgs {
     /// Show only objects whose labels match: a=b,c!=d,e in (x,y),!f
     #[arg(short = 'l', long, value_name = "SELECTOR", value_parser = selector)]
     pub selector: Option<String>,
-    /// Kinds to show; more than one adds a directory level: secrets,configmaps
+    /// Kinds to show; more than one adds a directory level: secrets,configmaps,pods
     #[arg(long, value_name = "KINDS", value_delimiter = ',', default_value = "secrets", value_parser = kind_parser())]
     pub kinds: Vec<Kind>,
     /// Context of the kubeconfig, fixed for the life of the mount [default: the current one]
@@ -56,7 +56,10 @@ pub struct SourceArgs {
 }
 
 fn kind_parser() -> impl TypedValueParser<Value = Kind> {
-    clap::builder::NonEmptyStringValueParser::new().try_map(|text| text.parse::<Kind>())
+    clap::builder::NonEmptyStringValueParser::new().try_map(|text| match text.parse::<Kind>() {
+        Ok(kind) if Kind::SHOWN.contains(&kind) => Ok(kind),
+        _ => Err(format!("{text:?} is no kind to show: use secrets, configmaps or pods")),
+    })
 }
 
 /// A selector that makes sense, as typed: the API server gets it so.

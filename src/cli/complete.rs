@@ -217,7 +217,7 @@ fn keys_of(object: &str) -> Vec<String> {
     let Ok(source) = SourceArg::parse(object) else { return Vec::new() };
     ask(async move |opened, _args| {
         let object = opened.source.follow(source.object_id(&opened.namespace)?).await.ok()?;
-        Some(object.data.keys().map(|key| key.to_string()).collect())
+        Some(object.data().keys().map(|key| key.to_string()).collect())
     })
 }
 

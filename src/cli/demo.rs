@@ -75,12 +75,7 @@ async fn plan(home: &Home) -> Result<Plan, Failure> {
     let source: Arc<dyn Source> = Arc::new(manifests);
     let shape = Shape::Names { namespace: None, kinds: vec![crate::object::Kind::Secret], selector: None };
     let owner = Owner::Me { uid: rustix::process::geteuid().as_raw(), gid: rustix::process::getegid().as_raw() };
-    let options = Options {
-        layout: Layout::Kubelet,
-        ownership: Ownership::of(owner),
-        patience: PATIENCE,
-        cache_bytes: usize::MAX,
-    };
+    let options = Options::new(Layout::Kubelet, Ownership::of(owner), PATIENCE);
     let view = View::new(shape, options, store.clone(), source.clone());
     let request = mount::Request {
         target: home.view(),

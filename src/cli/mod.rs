@@ -15,6 +15,7 @@ mod source;
 mod source_arg;
 mod status;
 mod umount;
+mod walk;
 
 pub use source_arg::{SourceArg, SourceError};
 

@@ -15,7 +15,7 @@ use crate::daemon::{OnChange, Plan, Ready, Side, Signal, Signals, fork, in_threa
 use crate::exit::{Code, Failure};
 use crate::mount::Method;
 use crate::source::cluster::Login;
-use crate::view::{Options, Shape, View};
+use crate::view::{Options, Shape, Strict, View};
 use crate::volume::{Layout, Owner, Ownership};
 use crate::{memory, mount};
 
@@ -30,13 +30,18 @@ SOURCE is one of
   (nothing)              the whole cluster, or all manifests: DIR/NAMESPACE/NAME/KEY
   ns/NAME                one namespace: DIR/NAME/KEY
   secret/NAME, cm/NAME   one object: DIR/KEY, as in a pod that mounts it
+  pod/NAME               what each container of a pod sees: DIR/CONTAINER/MOUNTPATH/KEY
+  deploy/NAME, sts/, ds/, rs/, job/, cronjob/
+                         the same for the pods that a workload makes
+  node/NAME              all pods of a node: DIR/NAMESPACE/POD/CONTAINER/MOUNTPATH/KEY
   NAMESPACE/KIND/NAME    the same with its namespace
 
 Examples:
   secretfs mount secret/mysecret ./mysec
   secretfs mount -n prod cm/settings ./settings
+  secretfs mount pod/web-0 ./web
   secretfs mount -f deploy/ -f extra.yaml ./all
-  helm template . | secretfs mount -f - secret/web-tls ./tls
+  helm template . | secretfs mount -f - deploy/web ./view
   secretfs mount --kinds secrets,configmaps --context prod ./prod
   secretfs mount secret/web-tls /run/web-tls --reload nginx.service
   secretfs mount --private secret/mysecret ./mysec -- ./program --config ./mysec/config.yaml"
@@ -67,6 +72,15 @@ pub struct Args {
     /// Mode of all directories, octal
     #[arg(long, value_name = "MODE", value_parser = octal_mode, help_heading = "How it looks")]
     dir_mode: Option<u32>,
+
+    /// Be as late and as stiff as the kubelet: updates come once in 60 to 90 seconds, and mounted parts of volumes
+    /// (subPath) never change
+    #[arg(long, value_enum, value_name = "WHAT", value_delimiter = ',', num_args = 0.., require_equals = true,
+        default_missing_value = "updates,subpath", help_heading = "Pods")]
+    strict_kubelet: Vec<StrictArg>,
+    /// Ask for no service account tokens: their files are absent
+    #[arg(long, help_heading = "Pods")]
+    no_tokens: bool,
 
     /// How much memory values of a namespace's or cluster's view may take; those read last are kept: 64Mi, 1Gi, 500M
     #[arg(long, value_name = "SIZE", default_value = "64Mi", value_parser = bytes, help_heading = "How it is mounted")]
@@ -129,6 +143,14 @@ enum OwnerArg {
     Me,
     /// As in the pod: root's, with the modes that the kubelet gives
     Kubelet,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum StrictArg {
+    /// Updates come when the kubelet would look again
+    Updates,
+    /// Mounted parts of volumes stay what they were
+    Subpath,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -236,7 +258,12 @@ async fn plan(args: &Args, source: &SourceArg, dir: PathBuf) -> Result<Plan, Fai
     let patience = args.source.timeout * 2;
     // Manifests are in memory in any case.
     let cache_bytes = if args.source.manifests.is_empty() { args.cache_size } else { usize::MAX };
-    let options = Options { layout: args.layout.into(), ownership, patience, cache_bytes };
+    let strict = Strict {
+        parts: args.strict_kubelet.contains(&StrictArg::Subpath),
+        updates: args.strict_kubelet.contains(&StrictArg::Updates),
+    };
+    let no_tokens = args.no_tokens;
+    let options = Options { layout: args.layout.into(), ownership, patience, cache_bytes, strict, no_tokens };
     let view = View::new(shape, options, store.clone(), opened.clone());
     Ok(Plan { request, view, source: opened, store, name, on_change: args.on_change() })
 }
@@ -253,9 +280,10 @@ fn usable(request: &mount::Request) -> Result<Method, Failure> {
 }
 
 /// SOURCE in the fstab form.
-fn describe(shape: &Shape) -> String {
+pub fn describe(shape: &Shape) -> String {
     match shape {
-        Shape::Object(id) => id.to_string(),
+        Shape::Object(id) | Shape::Pod(id) => id.to_string(),
+        Shape::Node(name) => format!("node/{name}"),
         Shape::Names { namespace: Some(namespace), .. } => format!("ns/{namespace}"),
         Shape::Names { namespace: None, .. } => "*".into(),
     }

@@ -6,21 +6,24 @@ use super::mount::{harden, runtime};
 use super::output;
 use super::source::{self, Opened};
 use super::source_arg::SourceArg;
+use super::walk::{Entry, Walk};
 use crate::exit::{Code, Failure};
 use crate::object::{Kind, Namespace, Object, ObjectId};
 use crate::source::Scope;
 use crate::source::cluster::Login;
 use crate::store::Access;
+use crate::view::by_name;
 
 /// Print the value of a key: its bytes and nothing else.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
   secretfs cat secret/mysecret/my-super-secret-key
+  secretfs cat pod/web-0/nginx/etc/tls/tls.crt           as the container nginx of the pod sees it
   secretfs cat -n prod secret/web-tls/tls.crt | openssl x509 -noout -enddate
   secretfs cat -f example-secret.yaml secret/mysecret        the only key of an object needs no name")]
 pub struct CatArgs {
-    /// [NAMESPACE/]KIND/NAME[/KEY]
+    /// [NAMESPACE/]KIND/NAME[/KEY], pod/NAME/CONTAINER/PATH
     #[arg(value_name = "SOURCE", add = complete::key())]
     operand: String,
     #[command(flatten)]
@@ -33,9 +36,10 @@ pub struct CatArgs {
 Examples:
   secretfs ls                      namespaces
   secretfs ls ns/prod              the Secrets of a namespace
-  secretfs ls secret/mysecret      its keys")]
+  secretfs ls secret/mysecret      its keys
+  secretfs ls pod/web-0            its containers; with a container and a path after it, what is there")]
 pub struct LsArgs {
-    /// Nothing, ns/NAME or [NAMESPACE/]KIND/NAME[/KEY]
+    /// Nothing, ns/NAME, [NAMESPACE/]KIND/NAME[/KEY] or pod/NAME[/CONTAINER[/PATH]]
     #[arg(value_name = "SOURCE", add = complete::object_or_key())]
     operand: Option<String>,
     #[command(flatten)]
@@ -47,10 +51,11 @@ pub struct LsArgs {
 #[command(after_help = "\
 Examples:
   secretfs tree secret/mysecret    keys and the sizes of their values
+  secretfs tree pod/web-0          what each of its containers sees
   secretfs tree ns/prod            names only: no value is fetched
   secretfs tree -f deploy/")]
 pub struct TreeArgs {
-    /// Nothing, ns/NAME or [NAMESPACE/]KIND/NAME[/KEY]
+    /// Nothing, ns/NAME, [NAMESPACE/]KIND/NAME[/KEY] or pod/NAME[/CONTAINER[/PATH]]
     #[arg(value_name = "SOURCE", add = complete::object_or_key())]
     operand: Option<String>,
     #[command(flatten)]
@@ -60,15 +65,26 @@ pub struct TreeArgs {
 /// Runs `cat`.
 pub fn cat(args: &CatArgs) -> Result<u8, Failure> {
     let source = parse(Some(&args.operand))?;
+    if let Some(path) = walked(&source) {
+        let value = with_source(&args.source, async |opened| {
+            let walk = Walk::open(opened, &source, &args.source).await?;
+            let found = walk.find(path)?;
+            match found.is_dir {
+                true => Err(Failure::new(Code::Usage, format!("{} is a directory: name a file in it", args.operand))),
+                false => walk.read(found.ino),
+            }
+        })?;
+        return output::bytes(value.as_bytes());
+    }
     let SourceArg::Object { key, .. } = &source else {
         return Err(Failure::new(Code::Usage, "cat needs an object: secretfs cat KIND/NAME/KEY"));
     };
     let object = with_source(&args.source, async |opened| object(&opened, &source, &args.source).await)?;
     let value = match key {
-        Some(key) => object.data.get(key),
-        None if object.data.len() == 1 => object.data.values().next(),
+        Some(key) => object.data().get(key),
+        None if object.data().len() == 1 => object.data().values().next(),
         None => {
-            let keys: Vec<&str> = object.data.keys().map(|key| key.as_str()).collect();
+            let keys: Vec<&str> = object.data().keys().map(|key| key.as_str()).collect();
             let message = format!("{} has {} keys: name one of: {}", object.id(), keys.len(), keys.join(", "));
             return Err(Failure::new(Code::Usage, message));
         }
@@ -81,11 +97,17 @@ pub fn cat(args: &CatArgs) -> Result<u8, Failure> {
 pub fn ls(args: &LsArgs) -> Result<u8, Failure> {
     let source = parse(args.operand.as_deref())?;
     let lines = with_source(&args.source, async |opened| {
+        if let Some(path) = walked(&source) {
+            let walk = Walk::open(opened, &source, &args.source).await?;
+            let found = walk.find(path)?;
+            let below = if found.is_dir { walk.list(found.ino) } else { vec![found] };
+            return Ok(below.into_iter().map(|entry| entry.name).collect());
+        }
         if let SourceArg::Object { key, .. } = &source {
             let object = object(&opened, &source, &args.source).await?;
-            let keys: Vec<String> = object.data.keys().map(|key| key.to_string()).collect();
+            let keys: Vec<String> = object.data().keys().map(|key| key.to_string()).collect();
             return match key {
-                Some(wanted) if !object.data.contains_key(wanted) => Err(no_key(&object, &source)),
+                Some(wanted) if !object.data().contains_key(wanted) => Err(no_key(&object, &source)),
                 Some(wanted) => Ok(vec![wanted.to_string()]),
                 None => Ok(keys),
             };
@@ -109,12 +131,18 @@ pub fn ls(args: &LsArgs) -> Result<u8, Failure> {
 pub fn tree(args: &TreeArgs) -> Result<u8, Failure> {
     let source = parse(args.operand.as_deref())?;
     let lines = with_source(&args.source, async |opened| {
+        if let Some(path) = walked(&source) {
+            let walk = Walk::open(opened, &source, &args.source).await?;
+            let found = walk.find(path)?;
+            let below = if found.is_dir { drawn(&walk, &found) } else { Vec::new() };
+            return Ok([vec![args.operand.clone().unwrap_or_default()], below].concat());
+        }
         if let SourceArg::Object { key, .. } = &source {
             let object = object(&opened, &source, &args.source).await?;
-            if key.as_ref().is_some_and(|key| !object.data.contains_key(key)) {
+            if key.as_ref().is_some_and(|key| !object.data().contains_key(key)) {
                 return Err(no_key(&object, &source));
             }
-            let wanted = object.data.iter().filter(|(name, _)| key.as_ref().is_none_or(|key| key == *name));
+            let wanted = object.data().iter().filter(|(name, _)| key.as_ref().is_none_or(|key| key == *name));
             let mut lines = vec![object.id().to_string()];
             lines.extend(branches(wanted.map(|(key, value)| (format!("{key} ({} bytes)", value.len()), Vec::new()))));
             return Ok(lines);
@@ -136,8 +164,23 @@ pub fn tree(args: &TreeArgs) -> Result<u8, Failure> {
     output::lines(lines)
 }
 
+/// What is below the root of a pod or node, as SOURCE has it.
+fn walked(source: &SourceArg) -> Option<&str> {
+    match source {
+        SourceArg::Pod { path, .. } | SourceArg::Node { path, .. } => Some(path),
+        _ => None,
+    }
+}
+
+fn drawn(walk: &Walk, dir: &Entry) -> Vec<String> {
+    branches(walk.list(dir.ino).into_iter().map(|entry| match entry.is_dir {
+        true => (entry.name.clone(), drawn(walk, &entry)),
+        false => (format!("{} ({} bytes)", entry.name, entry.size), Vec::new()),
+    }))
+}
+
 fn by_kind(ids: &[ObjectId]) -> Vec<String> {
-    let kinds = Kind::ALL.into_iter().map(|kind| {
+    let kinds = Kind::SHOWN.into_iter().map(|kind| {
         let of_kind = ids.iter().filter(|id| id.kind == kind);
         (kind.plural().to_owned(), branches(of_kind.map(|id| (id.name.to_string(), Vec::new()))))
     });
@@ -195,7 +238,11 @@ pub async fn names(
             opened.source.look(namespace.clone(), kind).await?;
         }
         if opened.store.access(namespace, kind) == Access::ByName {
-            tracing::warn!("{namespace}: its {} may not be listed: they can be reached by name", kind.plural());
+            let said = by_name(namespace, kind);
+            if matches!(source, SourceArg::Namespace(_)) {
+                return Err(Failure::new(Code::Denied, said));
+            }
+            tracing::warn!("{said}");
         }
     }
     let ids_in = |namespace: &Namespace| {
@@ -217,6 +264,6 @@ fn no_key(object: &Object, source: &SourceArg) -> Failure {
         SourceArg::Object { key: Some(key), .. } => key.to_string(),
         _ => String::new(),
     };
-    let keys: Vec<&str> = object.data.keys().map(|key| key.as_str()).collect();
+    let keys: Vec<&str> = object.data().keys().map(|key| key.as_str()).collect();
     Failure::new(Code::NotFound, format!("{} has no key {key}; it has: {}", object.id(), keys.join(", ")))
 }

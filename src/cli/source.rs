@@ -71,7 +71,9 @@ fn input(path: &Path) -> Result<Input, Failure> {
 /// An object is in one namespace: several only make sense for a whole cluster.
 pub fn check_namespaces(source: &SourceArg, args: &SourceArgs) -> Result<(), Failure> {
     match source {
-        SourceArg::Object { namespace: None, .. } if args.namespaces.len() > 1 => {
+        SourceArg::Object { namespace: None, .. } | SourceArg::Pod { namespace: None, .. }
+            if args.namespaces.len() > 1 =>
+        {
             Err(Failure::new(Code::Usage, "an object is in one namespace: give -n once, or write NAMESPACE/KIND/NAME"))
         }
         _ => Ok(()),
@@ -89,6 +91,12 @@ pub fn shape(source: &SourceArg, args: &SourceArgs, default: &Namespace) -> Shap
             kind: *kind,
             name: name.clone(),
         }),
+        SourceArg::Pod { kind, name, namespace, .. } => Shape::Pod(ObjectId {
+            namespace: namespace.clone().unwrap_or_else(|| default.clone()),
+            kind: *kind,
+            name: name.clone(),
+        }),
+        SourceArg::Node { name, .. } => Shape::Node(name.clone()),
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use clap::ValueEnum;
 
 use super::output;
-use crate::daemon::control::{self, Status};
+use crate::daemon::control::{self, Fresh, Status};
 use crate::exit::{Code, Failure};
 
 /// List the mounts of this user; as root, of this host.
@@ -26,7 +26,7 @@ pub struct Args {
 enum Format {
     /// All that is known, for programs
     Json,
-    /// More columns
+    /// More columns, and below them how fresh each list and object is
     Wide,
 }
 
@@ -45,7 +45,30 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
     let wide = args.output == Some(Format::Wide);
     let mut rows = vec![header(wide)];
     rows.extend(all.iter().map(|status| row(status, wide)));
-    output::lines(columns(&rows))
+    let mut lines = columns(&rows);
+    let mut rows = vec![["KNOWN", "FRESHNESS", "CONFIRMED", "MOUNTPOINT"].map(str::to_owned).to_vec()];
+    rows.extend(all.iter().filter(|_| wide).flat_map(fresh_rows));
+    if rows.len() > 1 {
+        lines.push(String::new());
+        lines.extend(columns(&rows));
+    }
+    output::lines(lines)
+}
+
+/// One row for each list and object that a mount keeps.
+fn fresh_rows(status: &Status) -> Vec<Vec<String>> {
+    let place = output::path(Path::new(&status.mountpoint));
+    let row = |fresh: &Fresh| {
+        let ago = |age| format!("{} ago", self::age(Duration::try_from_secs_f64(age).unwrap_or_default()));
+        let ago = fresh.age.map_or("never".into(), ago);
+        vec![fresh.what.replace(char::is_control, "?"), format!("{:?}", fresh.state).to_lowercase(), ago, place.clone()]
+    };
+    let mut rows: Vec<_> = status.lists.iter().chain(&status.kept).map(row).collect();
+    if status.kept_more > 0 {
+        let more = format!("{} more objects, none less fresh", status.kept_more);
+        rows.push(vec![more, String::new(), String::new(), place.clone()]);
+    }
+    rows
 }
 
 fn header(wide: bool) -> Vec<String> {

@@ -6,11 +6,13 @@ use std::io::Read;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixListener;
+
+use crate::source::freshness::{Freshness, Knowledge, State};
 
 /// How long an answer may take, from connecting to the last byte.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -47,6 +49,59 @@ pub struct Status {
     pub requests: BTreeMap<String, u64>,
     /// The sum of those that somebody waited for.
     pub requests_answered: u64,
+    /// How fresh the lists of names are, by what they list.
+    #[serde(default)]
+    pub lists: Vec<Fresh>,
+    /// How fresh the objects are whose values are kept or wanted, in the fstab form: those first that are not live, then
+    /// those first that were confirmed longest ago.
+    #[serde(default)]
+    pub kept: Vec<Fresh>,
+    /// How many objects `kept` leaves out, none of them less fresh than those in it.
+    #[serde(default)]
+    pub kept_more: usize,
+}
+
+/// How fresh it is what is known of something.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Fresh {
+    pub what: String,
+    pub state: State,
+    /// How many seconds ago its source last confirmed it: by an answer, an event, or a sign of life of its watch. Nothing:
+    /// never.
+    pub age: Option<f64>,
+}
+
+/// How many objects or lists one answer names: what `status` asks for stays small whatever a mount keeps.
+const NAMED: usize = 1000;
+
+impl Fresh {
+    fn new(what: String, freshness: &Freshness, now: SystemTime) -> Self {
+        let age = freshness.confirmed.map(|at| now.duration_since(at).unwrap_or_default());
+        Fresh { what, state: freshness.state, age: age.map(|age| age.as_millis() as f64 / 1000.0) }
+    }
+
+    /// The worst come first. Gives how many were left out, too.
+    fn all<T: Ord + ToString>(mut known: Vec<(T, Freshness)>, now: SystemTime) -> (Vec<Self>, usize) {
+        let more = known.len().saturating_sub(NAMED);
+        let order = |(what, fresh): &(T, Freshness), (other, than): &(T, Freshness)| {
+            (fresh.state, fresh.confirmed, what).cmp(&(than.state, than.confirmed, other))
+        };
+        if more > 0 {
+            known.select_nth_unstable_by(NAMED, order);
+            known.truncate(NAMED);
+        }
+        known.sort_unstable_by(order);
+        (known.iter().map(|(what, freshness)| Fresh::new(what.to_string(), freshness, now)).collect(), more)
+    }
+}
+
+impl Status {
+    /// Takes over how fresh everything is.
+    pub fn know(&mut self, knowledge: Knowledge) {
+        let now = SystemTime::now();
+        self.lists = Fresh::all(knowledge.lists, now).0;
+        (self.kept, self.kept_more) = Fresh::all(knowledge.objects, now);
+    }
 }
 
 /// The directory for sockets of this user, or of all for root.
@@ -151,4 +206,26 @@ fn ask(path: &Path) -> std::io::Result<Status> {
     let mut answer = Vec::new();
     (&mut stream).take(1 << 20).read_to_end(&mut answer)?;
     serde_json::from_slice(&answer).map_err(std::io::Error::other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_very_many_objects_the_least_fresh_are_named_and_the_answer_stays_small() {
+        let now = SystemTime::now();
+        let long = "n".repeat(253);
+        let object = |at: u64| {
+            let state = if at == 7_777 { State::Stale } else { State::Live };
+            let freshness = Freshness { state, confirmed: Some(now - Duration::from_secs(at)) };
+            (format!("{long}/secret/{long}{at}"), freshness)
+        };
+        let (named, more) = Fresh::all((0..10_000).map(object).collect(), now);
+        assert_eq!((named.len(), more), (NAMED, 10_000 - NAMED));
+        let ages: Vec<_> = named.iter().map(|fresh| fresh.age.expect("an age") as u64).collect();
+        assert_eq!(ages[..3], [7_777, 9_999, 9_998], "first what is not live, then the oldest");
+        assert_eq!(ages.last(), Some(&9_001));
+        assert!(serde_json::to_vec(&named).expect("JSON").len() < (1 << 20), "read to the end by whoever asks");
+    }
 }

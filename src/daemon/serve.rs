@@ -254,7 +254,7 @@ fn mountpoint(plan: &Plan, attached: &Attached) -> PathBuf {
 fn status(plan: &Plan, attached: &Attached, counts: &Counts, announced: bool, since: SystemTime) -> Status {
     let known = plan.store.summary();
     let report = plan.source.report();
-    Status {
+    let mut status = Status {
         mountpoint: mountpoint(plan, attached).to_string_lossy().into_owned(),
         source: plan.name.clone(),
         from: plan.source.describe(),
@@ -273,7 +273,12 @@ fn status(plan: &Plan, attached: &Attached, counts: &Counts, announced: bool, si
         api: report.requests.into_iter().map(|(name, count)| (name.to_owned(), count)).collect(),
         requests: counts.all().into_iter().map(|(name, count)| (name.to_owned(), count)).collect(),
         requests_answered: counts.answered(),
-    }
+        lists: Vec::new(),
+        kept: Vec::new(),
+        kept_more: 0,
+    };
+    status.know(plan.source.knowledge());
+    status
 }
 
 /// Seconds since 1970.

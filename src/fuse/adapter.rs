@@ -22,7 +22,8 @@ use fuser::{
 };
 
 use super::Counts;
-use crate::tree::{Error, Ino, Listed, Miss, NodeKind, Stat, Tree};
+use super::waits::Waits;
+use crate::tree::{Demand, Error, Ino, Listed, Miss, NodeKind, Stat, Tree};
 
 /// What depends on how the mount was made.
 #[derive(Clone, Copy, Debug)]
@@ -48,7 +49,14 @@ pub(super) struct Shared {
     pub(super) probe: String,
     /// Set where no publisher can reach the mount.
     pub(super) forgetful: AtomicBool,
+    pub(super) waits: Waits,
+    /// Set where the kernel's thread ids are those of our own pid namespace.
+    pub(super) sees_threads: AtomicBool,
 }
+
+/// The thread that asks, as far as its signals can be seen: 0 if not.
+#[derive(Clone, Copy)]
+struct Asker(u32);
 
 /// See the module's documentation.
 pub struct Adapter(pub(super) Arc<Shared>);
@@ -123,16 +131,33 @@ impl Shared {
         request.pid() != 0 && request.pid() == self.publisher.load(Ordering::Acquire)
     }
 
+    /// The publisher has made itself known.
+    fn meet_publisher(&self, thread: u32) {
+        self.publisher.store(thread, Ordering::Release);
+        // Else somebody in another pid namespace has mounted.
+        let ours = Path::new("/proc/self/task").join(thread.to_string()).exists();
+        self.sees_threads.store(ours, Ordering::Relaxed);
+    }
+
+    fn asker(&self, request: &Request) -> Asker {
+        Asker(if self.sees_threads.load(Ordering::Relaxed) { request.pid() } else { 0 })
+    }
+
+    /// Answers later, when the content has been fetched, or cannot be, or nobody wants it any more.
+    fn wait(&self, asker: Asker, demand: Demand, answer: impl FnOnce(Result<(), Error>) + Send + 'static) {
+        self.waits.wait(&self.tree, demand, asker.0, answer);
+    }
+
     /// Answers a LOOKUP, later if the content has to be fetched first. The kernel's thread is never held.
-    fn lookup(self: &Arc<Self>, parent: Ino, name: &OsStr, reply: ReplyEntry) {
+    fn lookup(self: &Arc<Self>, asker: Asker, parent: Ino, name: &OsStr, reply: ReplyEntry) {
         match self.tree.lookup(parent, name) {
             Ok(Some(stat)) => reply.entry(&self.ttl(), &file_attr(&stat), GENERATION),
             Ok(None) => reply.entry(&self.ttl(), &absent(), GENERATION),
             Err(Miss::Error(error)) => reply.error(errno(error)),
             Err(Miss::Pending(demand)) => {
                 let (shared, name) = (self.clone(), name.to_owned());
-                self.tree.wait(demand, move |outcome| match outcome {
-                    Ok(()) => shared.lookup(parent, &name, reply),
+                self.wait(asker, demand, move |outcome| match outcome {
+                    Ok(()) => shared.lookup(asker, parent, &name, reply),
                     // Only just now: nothing will announce it if it comes into being.
                     Err(Error::NotFound) => reply.entry(&SHORT, &absent(), GENERATION),
                     Err(error) => reply.error(errno(error)),
@@ -141,7 +166,7 @@ impl Shared {
         }
     }
 
-    fn readdir(self: &Arc<Self>, dir: Ino, cookie: u64, mut reply: ReplyDirectory) {
+    fn readdir(self: &Arc<Self>, asker: Asker, dir: Ino, cookie: u64, mut reply: ReplyDirectory) {
         let listed = self.tree.readdir(dir, cookie, false, |listed: &Listed| {
             !reply.add(INodeNo(listed.stat.ino.0), listed.cookie, file_type(listed.stat.kind), &*listed.name)
         });
@@ -150,15 +175,15 @@ impl Shared {
             Err(Miss::Error(error)) => reply.error(errno(error)),
             Err(Miss::Pending(demand)) => {
                 let shared = self.clone();
-                self.tree.wait(demand, move |outcome| match outcome {
-                    Ok(()) => shared.readdir(dir, cookie, reply),
+                self.wait(asker, demand, move |outcome| match outcome {
+                    Ok(()) => shared.readdir(asker, dir, cookie, reply),
                     Err(error) => reply.error(errno(error)),
                 });
             }
         }
     }
 
-    fn readdirplus(self: &Arc<Self>, dir: Ino, cookie: u64, mut reply: ReplyDirectoryPlus) {
+    fn readdirplus(self: &Arc<Self>, asker: Asker, dir: Ino, cookie: u64, mut reply: ReplyDirectoryPlus) {
         let ttl = self.ttl();
         let listed = self.tree.readdir(dir, cookie, true, |listed: &Listed| {
             let attr = file_attr(&listed.stat);
@@ -169,15 +194,16 @@ impl Shared {
             Err(Miss::Error(error)) => reply.error(errno(error)),
             Err(Miss::Pending(demand)) => {
                 let shared = self.clone();
-                self.tree.wait(demand, move |outcome| match outcome {
-                    Ok(()) => shared.readdirplus(dir, cookie, reply),
+                self.wait(asker, demand, move |outcome| match outcome {
+                    Ok(()) => shared.readdirplus(asker, dir, cookie, reply),
                     Err(error) => reply.error(errno(error)),
                 });
             }
         }
     }
 
-    /// Answers a READ, later if the content was let go of and has to be fetched again.
+    /// Answers a READ, later if the content was let go of and has to be fetched again. It fills a page for all who read it,
+    /// and who waits for a page can be killed.
     fn read(self: &Arc<Self>, file: Ino, offset: u64, size: u32, reply: ReplyData) {
         match self.tree.read(file) {
             Ok(value) => {
@@ -245,10 +271,10 @@ impl Filesystem for Adapter {
     fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         self.0.counts.lookup.up();
         if name == OsStr::new(&self.0.probe) {
-            self.0.publisher.store(request.pid(), Ordering::Release);
+            self.0.meet_publisher(request.pid());
             return reply.error(Errno::ENOENT);
         }
-        self.0.lookup(ino(parent), name, reply);
+        self.0.lookup(self.0.asker(request), ino(parent), name, reply);
     }
 
     fn forget(&self, _request: &Request, node: INodeNo, nlookup: u64) {
@@ -287,14 +313,14 @@ impl Filesystem for Adapter {
         self.0.read(ino(node), offset, size, reply);
     }
 
-    fn readdir(&self, _request: &Request, node: INodeNo, _fh: FileHandle, offset: u64, reply: ReplyDirectory) {
+    fn readdir(&self, request: &Request, node: INodeNo, _fh: FileHandle, offset: u64, reply: ReplyDirectory) {
         self.0.counts.readdir.up();
-        self.0.readdir(ino(node), offset, reply);
+        self.0.readdir(self.0.asker(request), ino(node), offset, reply);
     }
 
-    fn readdirplus(&self, _request: &Request, node: INodeNo, _fh: FileHandle, offset: u64, reply: ReplyDirectoryPlus) {
+    fn readdirplus(&self, request: &Request, node: INodeNo, _fh: FileHandle, offset: u64, reply: ReplyDirectoryPlus) {
         self.0.counts.readdirplus.up();
-        self.0.readdirplus(ino(node), offset, reply);
+        self.0.readdirplus(self.0.asker(request), ino(node), offset, reply);
     }
 
     /// Like a tmpfs as large as the machine's memory: what is used is what the content takes.

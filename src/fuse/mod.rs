@@ -4,6 +4,7 @@
 mod adapter;
 mod counts;
 mod session;
+mod waits;
 
 pub use adapter::{Adapter, Policy};
 pub use counts::Counts;

@@ -9,6 +9,7 @@ use fuser::{INodeNo, Notifier, SessionACL};
 
 use super::Counts;
 use super::adapter::{Adapter, Policy, Shared};
+use super::waits::Waits;
 use crate::tree::{Ino, Tree};
 
 /// Two, so that a request that waits for the tree's lock does not keep the next one from being read.
@@ -48,6 +49,8 @@ impl Session {
             publisher: AtomicU32::new(0),
             probe: random_name()?,
             forgetful: AtomicBool::new(false),
+            waits: Waits::default(),
+            sees_threads: AtomicBool::new(false),
         });
         let mut config = fuser::Config::default();
         config.n_threads = Some(THREADS);

@@ -325,22 +325,26 @@ mod tests {
         assert!(!outcome.in_time && outcome.status.is_none() && start.elapsed() < Duration::from_secs(30));
     }
 
-    proptest! {
-        /// The same walk over the options as `do_mount` of libfuse's util/fusermount.c makes.
-        #[test]
-        fn the_helper_reads_the_source_as_we_meant_it(source in r#"[a-z,\\=/: ]{0,40}"#) {
-            let options = options(&request(&source));
-            let value = options.split_once("fsname=").unwrap().1;
-            let mut read = String::new();
-            let mut chars = value.chars();
-            while let Some(c) = chars.next() {
-                match c {
-                    '\\' => read.extend(chars.next()),
-                    ',' => break,
-                    other => read.push(other),
+    mod properties {
+        use super::*;
+
+        proptest! {
+            /// The same walk over the options as `do_mount` of libfuse's util/fusermount.c makes.
+            #[test]
+            fn the_helper_reads_the_source_as_we_meant_it(source in r#"[a-z,\\=/: ]{0,40}"#) {
+                let options = options(&request(&source));
+                let value = options.split_once("fsname=").unwrap().1;
+                let mut read = String::new();
+                let mut chars = value.chars();
+                while let Some(c) = chars.next() {
+                    match c {
+                        '\\' => read.extend(chars.next()),
+                        ',' => break,
+                        other => read.push(other),
+                    }
                 }
+                prop_assert_eq!(read, source);
             }
-            prop_assert_eq!(read, source);
         }
     }
 }

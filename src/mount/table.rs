@@ -256,19 +256,23 @@ mod tests {
         assert!(table.at(Path::new("/")).is_some());
     }
 
-    proptest! {
-        #[test]
-        fn any_path_survives_the_kernels_escaping(bytes in prop::collection::vec(1u8..=255, 1..40)) {
-            let escaped: Vec<u8> = bytes.iter().flat_map(|&byte| match byte {
-                b' ' | b'\t' | b'\n' | b'\\' | b'#' => format!("\\{byte:03o}").into_bytes(),
-                other => vec![other],
-            }).collect();
-            prop_assert_eq!(unescape(&escaped), bytes);
-        }
+    mod properties {
+        use super::*;
 
-        #[test]
-        fn no_text_makes_the_parser_panic(text in prop::collection::vec(any::<u8>(), 0..200)) {
-            Table::parse(&text);
+        proptest! {
+            #[test]
+            fn any_path_survives_the_kernels_escaping(bytes in prop::collection::vec(1u8..=255, 1..40)) {
+                let escaped: Vec<u8> = bytes.iter().flat_map(|&byte| match byte {
+                    b' ' | b'\t' | b'\n' | b'\\' | b'#' => format!("\\{byte:03o}").into_bytes(),
+                    other => vec![other],
+                }).collect();
+                prop_assert_eq!(unescape(&escaped), bytes);
+            }
+
+            #[test]
+            fn no_text_makes_the_parser_panic(text in prop::collection::vec(any::<u8>(), 0..200)) {
+                Table::parse(&text);
+            }
         }
     }
 }

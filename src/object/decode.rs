@@ -4,7 +4,7 @@
 //! by the parser and never copied (`kubectl apply` keeps a Secret's data in an annotation). Whatever comes from a server
 //! may be a lie, so identity is required, names are checked, and every size has a limit. `{}` is not a Secret.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -13,11 +13,14 @@ use base64::engine::general_purpose::STANDARD;
 use k8s_openapi::jiff::Timestamp;
 use serde::Deserialize;
 
-use super::{Key, Kind, MAX_DATA_BYTES, Meta, Name, Namespace, Object, ObjectId, Value};
+use super::{Body, Data, Key, Kind, MAX_DATA_BYTES, Meta, Name, Namespace, Object, ObjectId, Value};
 use crate::memory::Wiped;
 use text::{Entries, Text};
 
+mod body;
 mod text;
+
+pub use body::body_from_value;
 
 /// The longest JSON of one object that is decoded, in bytes. A ConfigMap of 1 MiB needs 6 MiB if each of its bytes is
 /// written as `\u0000`; annotations (256 KiB) and managedFields come on top. serde_json bounds the nesting.
@@ -66,6 +69,9 @@ pub fn object_from_json(kind: Kind, bytes: &[u8]) -> Result<Object, DecodeError>
     if bytes.len() > MAX_OBJECT_JSON {
         return Err(DecodeError::TooLarge { kind: name, limit: MAX_OBJECT_JSON });
     }
+    if !kind.has_data() {
+        return body::object(kind, PartialJson::alone(name, kind.api_version(), bytes)?, bytes);
+    }
     let json: ObjectJson = parse(name, bytes)?;
     require(&json.kind, &json.api_version, name, "v1")?;
     json.object(kind)
@@ -73,18 +79,22 @@ pub fn object_from_json(kind: Kind, bytes: &[u8]) -> Result<Object, DecodeError>
 
 /// Decodes a page of a list of whole objects of `kind`, whose length the caller has bounded.
 pub fn object_page_from_json(kind: Kind, bytes: &[u8]) -> Result<Page<Object>, DecodeError> {
-    let name = match kind {
-        Kind::Secret => "SecretList",
-        Kind::ConfigMap => "ConfigMapList",
-    };
     // Items of a list do not repeat its kind.
-    page_from_json(name, "v1", bytes, |json: ObjectJson| json.object(kind))
+    match kind {
+        Kind::Secret => page_from_json("SecretList", "v1", bytes, |json: ObjectJson| json.object(kind)),
+        Kind::ConfigMap => page_from_json("ConfigMapList", "v1", bytes, |json: ObjectJson| json.object(kind)),
+        Kind::Pod => page_from_json("PodList", "v1", bytes, |json| body::item(kind, json)),
+        Kind::ClusterTrustBundle => {
+            page_from_json("ClusterTrustBundleList", kind.api_version(), bytes, |json| body::item(kind, json))
+        }
+        _ => Err(DecodeError::OtherKind { expected: "list of whole objects", version: "v1" }),
+    }
 }
 
 /// Decodes the metadata of one object of `kind` and passes over its values, which a deleted object still has.
 pub fn object_meta_from_json(kind: Kind, bytes: &[u8]) -> Result<Meta, DecodeError> {
     let name = kind.api_kind();
-    PartialJson::alone(name, "v1", bytes)?.meta(kind, &mut None)
+    PartialJson::alone(name, kind.api_version(), bytes)?.meta(kind, &mut None)
 }
 
 /// Decodes the metadata of one object, as a metadata watch holds it (`PartialObjectMetadata`).
@@ -184,15 +194,20 @@ impl ObjectJson<'_> {
         let name = kind.api_kind();
         let missing = DecodeError::Missing { kind: name, field: "metadata" };
         let meta = self.metadata.ok_or(missing)?.meta(kind, &mut None)?;
-        let mut data = Data { kind: name, bytes: 0, values: BTreeMap::new() };
-        match kind {
-            Kind::Secret => data.add("data", self.data, base64_value)?,
-            Kind::ConfigMap => {
-                data.add("data", self.data, |text| Some(Value::copy_of(text.as_bytes())))?;
-                data.add("binaryData", self.binary_data, base64_value)?;
+        let mut values = Values { kind: name, bytes: 0, values: BTreeMap::new() };
+        let mut binary = BTreeSet::new();
+        if kind == Kind::Secret {
+            values.add("data", self.data, base64_value)?;
+        } else {
+            values.add("data", self.data, |text| Some(Value::copy_of(text.as_bytes())))?;
+            if self.binary_data.is_some() {
+                let text: BTreeSet<Key> = values.values.keys().cloned().collect();
+                values.add("binaryData", self.binary_data, base64_value)?;
+                binary = values.values.keys().filter(|key| !text.contains(*key)).cloned().collect();
             }
         }
-        Ok(Object { meta, data: data.values, immutable: self.immutable.unwrap_or(false) })
+        let immutable = self.immutable.unwrap_or(false);
+        Ok(Object { meta, body: Body::Data(Data { values: values.values, binary, immutable }) })
     }
 }
 
@@ -260,16 +275,21 @@ impl MetadataJson<'_> {
     /// `last` is the namespace of the object before this one in a list.
     fn meta(&self, kind: Kind, last: &mut Option<Namespace>) -> Result<Meta, DecodeError> {
         let name = kind.api_kind();
-        let namespace = require_text(name, "metadata.namespace", &self.namespace)?;
-        let namespace = match last {
-            Some(last) if last.as_str() == namespace => last.clone(),
-            _ => Namespace::new(namespace).map_err(|_| invalid(name, "metadata.namespace"))?,
+        let namespace = match (kind.is_namespaced(), last.take()) {
+            (false, _) => Namespace::none(),
+            (true, last) => {
+                let namespace = require_text(name, "metadata.namespace", &self.namespace)?;
+                match last {
+                    Some(last) if last.as_str() == namespace => last,
+                    _ => Namespace::new(namespace).map_err(|_| invalid(name, "metadata.namespace"))?,
+                }
+            }
         };
         *last = Some(namespace.clone());
         let id = ObjectId {
             namespace,
             kind,
-            name: Name::new(require_text(name, "metadata.name", &self.name)?)
+            name: Name::of(kind, require_text(name, "metadata.name", &self.name)?)
                 .map_err(|_| invalid(name, "metadata.name"))?,
         };
         let uid = require_text(name, "metadata.uid", &self.uid)?.into();
@@ -298,21 +318,22 @@ fn invalid(kind: &'static str, field: &'static str) -> DecodeError {
 
 fn require_text<'t>(kind: &'static str, field: &'static str, text: &'t Option<Text>) -> Result<&'t str, DecodeError> {
     match text {
-        // uid and resourceVersion are opaque, but never long: an etcd revision has 19 digits, a uid 36 characters.
-        Some(text) if text.len() > 253 => Err(invalid(kind, field)),
+        // uid and resourceVersion are opaque, but never long: an etcd revision has 19 digits, a uid 36 characters. The longest
+        // name, that of a signer's trust bundle, has 825.
+        Some(text) if text.len() > 1024 => Err(invalid(kind, field)),
         Some(text) if !text.is_empty() => Ok(text.as_str()),
         _ => Err(DecodeError::Missing { kind, field }),
     }
 }
 
 /// The values of one object while they are being decoded.
-struct Data {
+struct Values {
     kind: &'static str,
     bytes: usize,
     values: BTreeMap<Key, Value>,
 }
 
-impl Data {
+impl Values {
     fn add(
         &mut self,
         field: &'static str,

@@ -6,6 +6,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use super::Kind;
+
 /// Indicates a string that cannot be the name of a thing of this sort.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{name:?} is not a valid {what}: {rule}")]
@@ -73,13 +75,32 @@ name_type!(
     is_dns_label
 );
 
+impl Namespace {
+    /// Where objects are that are in no namespace, as the API's own code has it.
+    pub fn none() -> Self {
+        Namespace("".into())
+    }
+}
+
 name_type!(
-    /// The name of a Secret or ConfigMap: a DNS-1123 subdomain. Source: `NameIsDNSSubdomain`, apimachinery's validation.
+    /// The name of an object: a DNS-1123 subdomain. Source: `NameIsDNSSubdomain`, apimachinery's validation.
     Name,
     "object name",
     "use at most 253 lower-case letters, digits, '-' and '.', each part beginning and ending with a letter or digit",
     is_dns_subdomain
 );
+
+impl Name {
+    /// The name of an object of `kind`. That of a trust bundle which is linked to a signer begins with the signer's:
+    /// `example.com:signer:bundle`. Source: `ValidateClusterTrustBundleName`, pkg/apis/core/validation/names.go.
+    pub fn of(kind: Kind, text: &str) -> Result<Self, InvalidName> {
+        let parts: Vec<&str> = text.split(':').collect();
+        if kind == Kind::ClusterTrustBundle && parts.len() == 3 && parts.into_iter().all(is_dns_subdomain) {
+            return Ok(Name(text.into()));
+        }
+        Name::new(text)
+    }
+}
 
 name_type!(
     /// A key of a Secret or ConfigMap, which is a file name. Source: `IsConfigMapKey`, apimachinery's validation.
@@ -140,6 +161,17 @@ mod tests {
         for bad in ["", ".", "..", "a..b", ".a", "a.", "a?watch=true", "a#b", "a%2f", "a/b", "A", &"a".repeat(254)] {
             assert!(Name::new(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn trust_bundles_of_signers_are_named_after_them() {
+        for good in ["a.b", "example.com:signer.x:bundle"] {
+            assert!(Name::of(Kind::ClusterTrustBundle, good).is_ok(), "{good}");
+        }
+        for bad in ["a:b", "a:b:", "a::c", "a:b:c:d", "a/b:c:d"] {
+            assert!(Name::of(Kind::ClusterTrustBundle, bad).is_err(), "{bad}");
+        }
+        assert!(Name::of(Kind::Secret, "a:b:c").is_err());
     }
 
     #[test]

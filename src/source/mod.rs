@@ -3,15 +3,17 @@
 //! A source pushes what it learns into the [`Store`]; it knows nothing of volumes, directories or the kernel.
 
 pub mod cluster;
+pub mod freshness;
 pub mod manifests;
-pub mod selector;
 
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use futures_util::future::BoxFuture;
 
-use crate::object::{Kind, Namespace, Object, ObjectId};
+pub use freshness::{Freshness, Knowledge};
+
+use crate::object::{Kind, Name, Namespace, Object, ObjectId, Token, TokenAsk};
 use crate::store::Refusal;
 
 /// A set of objects whose names a view shows.
@@ -20,8 +22,35 @@ pub struct Scope {
     /// `None` is the whole cluster (or all documents), each namespace a directory.
     pub namespace: Option<Namespace>,
     pub kinds: Vec<Kind>,
-    /// kubectl's `-l`, as typed; the API server or [`crate::source::selector`] reads it.
+    /// kubectl's `-l`, as typed; the API server or [`crate::object::selector`] reads it.
     pub selector: Option<String>,
+}
+
+/// A set of objects that a view needs with all that they say.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Set {
+    /// The pods that are bound to a node.
+    PodsOf(Name),
+    /// All ClusterTrustBundles: volumes pick theirs by signer and labels.
+    TrustBundles,
+}
+
+impl Set {
+    /// What its objects are.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Set::PodsOf(_) => Kind::Pod,
+            Set::TrustBundles => Kind::ClusterTrustBundle,
+        }
+    }
+
+    /// Whether the object is one of them.
+    pub fn holds(&self, object: &Object) -> bool {
+        match self {
+            Set::PodsOf(node) => object.pod().is_some_and(|pod| pod.spec.node_name == node.as_str()),
+            Set::TrustBundles => object.id().kind == Kind::ClusterTrustBundle,
+        }
+    }
 }
 
 /// How it is with a source, for `status`.
@@ -37,8 +66,8 @@ pub struct Report {
 /// kept current in the store the source was made with.
 pub trait Source: Send + Sync + 'static {
     /// Keeps the names of all objects in `scope` current: namespaces by [`Store::set_namespaces`] (cluster scope only),
-    /// objects by [`Store::set_names`] and single changes. Resolves when the first complete listing is in the store, or, in
-    /// cluster scope, when it is settled which names cannot be had at once: see [`Store::access`].
+    /// objects by [`Store::set_names`] and single changes. Resolves when the first complete listing is in the store, or
+    /// when it is settled which names cannot be had at once: see [`Store::access`].
     fn list(&self, scope: Scope) -> BoxFuture<'_, Result<(), Refusal>>;
 
     /// Finds out about the names of one kind in one namespace, whose [`Access`](crate::store::Access) is not `Listed`, and
@@ -54,6 +83,23 @@ pub trait Source: Send + Sync + 'static {
     /// known costs none.
     fn follow(&self, id: ObjectId) -> BoxFuture<'_, Result<Arc<Object>, Refusal>>;
 
+    /// The same for an object that something shown needs. Even where names of that kind may be anybody's guesses, this one is
+    /// waited for, so that it appears when it is made.
+    fn need(&self, id: ObjectId) -> BoxFuture<'_, Result<Arc<Object>, Refusal>> {
+        self.follow(id)
+    }
+
+    /// Fetches all objects of a set and keeps the set current in the store, each object with all that it says. Resolves when
+    /// the first complete list is in the store.
+    fn gather(&self, _set: Set) -> BoxFuture<'_, Result<(), Refusal>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    /// Asks for a new token. `Ok(None)`: there is nobody to issue one, as from manifests.
+    fn token(&self, _ask: TokenAsk) -> BoxFuture<'_, Result<Option<Token>, Refusal>> {
+        Box::pin(async { Ok(None) })
+    }
+
     /// Nobody uses the object any more: it need not be kept current, unless it is named again.
     fn forget(&self, _id: &ObjectId) {}
 
@@ -63,5 +109,10 @@ pub trait Source: Send + Sync + 'static {
     /// How it is with the source now.
     fn report(&self) -> Report {
         Report::default()
+    }
+
+    /// How fresh everything is that is known. Takes time in proportion to the objects that are kept, and waits for nothing.
+    fn knowledge(&self) -> Knowledge {
+        Knowledge::default()
     }
 }

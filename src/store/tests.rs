@@ -1,7 +1,7 @@
 use std::time::SystemTime;
 
 use super::*;
-use crate::object::{Key, Value};
+use crate::object::{Body, Data, Key, Value};
 
 fn ns(name: &str) -> Namespace {
     Namespace::new(name).unwrap()
@@ -18,7 +18,7 @@ fn meta(namespace: &str, name: &str, version: &str) -> Meta {
 
 fn object(namespace: &str, name: &str, version: &str) -> Object {
     let data = [(Key::new("k").unwrap(), Value::copy_of(version.as_bytes()))];
-    Object { meta: meta(namespace, name, version), data: data.into(), immutable: false }
+    Object { meta: meta(namespace, name, version), body: Body::Data(Data { values: data.into(), ..Data::default() }) }
 }
 
 fn changes(store: &Store) -> Vec<Change> {

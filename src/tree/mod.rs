@@ -455,6 +455,11 @@ impl Tree {
         self.lock().table.path(dir)
     }
 
+    /// Whether a directory has no names in it.
+    pub fn is_empty(&self, dir: Ino) -> bool {
+        self.lock().table.dir(dir).is_ok_and(|dir| dir.is_empty())
+    }
+
     /// The inode of a name, without counting a lookup.
     pub fn child(&self, dir: Ino, name: &str) -> Option<Ino> {
         self.lock().table.dir(dir).ok()?.child(name)

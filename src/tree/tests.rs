@@ -309,56 +309,60 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-proptest! {
-    #[test]
-    fn random_changes_leave_what_a_map_would_hold(ops in proptest::collection::vec(op(), 0..60)) {
-        let (tree, _) = tree(vec![]);
-        let mut model: BTreeMap<String, String> = BTreeMap::new();
-        let mut held: Vec<Ino> = Vec::new();
-        let mut latest = tree.getattr(Ino::ROOT).unwrap().mtime;
-        for op in ops {
-            let before = model.clone();
-            match op {
-                Op::Make(name, content) => {
-                    let name = name.to_string();
-                    let made = tree.update(Ino::ROOT, vec![Step::Mkfile { name: name.as_str().into(), node: file(&content) }]);
-                    prop_assert_eq!(made.is_ok(), !model.contains_key(&name));
-                    model.entry(name).or_insert(content);
-                }
-                Op::Unlink(name) => {
-                    let name = name.to_string();
-                    prop_assert_eq!(tree.unlink(Ino::ROOT, OsStr::new(&name)).is_ok(), model.remove(&name).is_some());
-                }
-                Op::Rename(from, to) => {
-                    let (from, to) = (from.to_string(), to.to_string());
-                    if from != to {
-                        let done = tree.rename(Ino::ROOT, OsStr::new(&from), OsStr::new(&to));
-                        let moved = model.remove(&from);
-                        prop_assert_eq!(done.is_ok(), moved.is_some());
-                        moved.into_iter().for_each(|content| drop(model.insert(to.clone(), content)));
+mod properties {
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn random_changes_leave_what_a_map_would_hold(ops in proptest::collection::vec(op(), 0..60)) {
+            let (tree, _) = tree(vec![]);
+            let mut model: BTreeMap<String, String> = BTreeMap::new();
+            let mut held: Vec<Ino> = Vec::new();
+            let mut latest = tree.getattr(Ino::ROOT).unwrap().mtime;
+            for op in ops {
+                let before = model.clone();
+                match op {
+                    Op::Make(name, content) => {
+                        let name = name.to_string();
+                        let made = tree.update(Ino::ROOT, vec![Step::Mkfile { name: name.as_str().into(), node: file(&content) }]);
+                        prop_assert_eq!(made.is_ok(), !model.contains_key(&name));
+                        model.entry(name).or_insert(content);
+                    }
+                    Op::Unlink(name) => {
+                        let name = name.to_string();
+                        prop_assert_eq!(tree.unlink(Ino::ROOT, OsStr::new(&name)).is_ok(), model.remove(&name).is_some());
+                    }
+                    Op::Rename(from, to) => {
+                        let (from, to) = (from.to_string(), to.to_string());
+                        if from != to {
+                            let done = tree.rename(Ino::ROOT, OsStr::new(&from), OsStr::new(&to));
+                            let moved = model.remove(&from);
+                            prop_assert_eq!(done.is_ok(), moved.is_some());
+                            moved.into_iter().for_each(|content| drop(model.insert(to.clone(), content)));
+                        }
+                    }
+                    Op::Look(name) => held.extend(lookup(&tree, Ino::ROOT, &name.to_string()).map(|stat| stat.ino)),
+                    Op::Forget(at) => {
+                        if !held.is_empty() {
+                            tree.forget(held.swap_remove(usize::from(at) % held.len()), 1);
+                        }
                     }
                 }
-                Op::Look(name) => held.extend(lookup(&tree, Ino::ROOT, &name.to_string()).map(|stat| stat.ino)),
-                Op::Forget(at) => {
-                    if !held.is_empty() {
-                        tree.forget(held.swap_remove(usize::from(at) % held.len()), 1);
-                    }
+                let mut shown: Vec<String> = names(&tree, Ino::ROOT).split_off(2);
+                shown.sort();
+                prop_assert_eq!(&shown, &model.keys().cloned().collect::<Vec<_>>());
+                for (name, content) in &model {
+                    let ino = tree.child(Ino::ROOT, name).unwrap();
+                    let value = tree.read(ino).unwrap();
+                    prop_assert_eq!(value.as_bytes(), content.as_bytes());
                 }
+                let mtime = tree.getattr(Ino::ROOT).unwrap().mtime;
+                let in_order = if before == model { mtime >= latest } else { mtime > latest };
+                prop_assert!(in_order);
+                latest = mtime;
             }
-            let mut shown: Vec<String> = names(&tree, Ino::ROOT).split_off(2);
-            shown.sort();
-            prop_assert_eq!(&shown, &model.keys().cloned().collect::<Vec<_>>());
-            for (name, content) in &model {
-                let ino = tree.child(Ino::ROOT, name).unwrap();
-                let value = tree.read(ino).unwrap();
-                prop_assert_eq!(value.as_bytes(), content.as_bytes());
-            }
-            let mtime = tree.getattr(Ino::ROOT).unwrap().mtime;
-            let in_order = if before == model { mtime >= latest } else { mtime > latest };
-            prop_assert!(in_order);
-            latest = mtime;
+            held.into_iter().for_each(|ino| tree.forget(ino, 1));
+            prop_assert_eq!(tree.usage().0 as usize, 1 + model.len());
         }
-        held.into_iter().for_each(|ino| tree.forget(ino, 1));
-        prop_assert_eq!(tree.usage().0 as usize, 1 + model.len());
     }
 }

@@ -17,7 +17,8 @@ impl View {
             return;
         }
         let loaded: Vec<ObjectId> = self.volumes().keys().cloned().collect();
-        let found = loaded.into_iter().filter_map(|id| {
+        // What a pod needs it needs at any time.
+        let found = loaded.into_iter().filter(|id| !self.pods.uses(id)).filter_map(|id| {
             let dir = self.dir(&id)?;
             (!self.tree.is_dropped(dir)).then(|| (self.tree.last_use(dir), id, dir))
         });

@@ -1,4 +1,4 @@
-//! What the mount's directories show: one object, a namespace or a cluster.
+//! What the mount's directories show: one object, a pod, a node's pods, a namespace or a cluster.
 //!
 //! The view is the store's only reader. It keeps the tree like the store: it makes and removes directories as names
 //! come and go, and rewrites a volume when its object changes. What the kernel already holds goes through the publisher,
@@ -8,8 +8,11 @@
 mod cache;
 mod generation;
 mod names;
+mod pods;
 mod shape;
 
+use pods::Pods;
+pub use pods::Trouble;
 pub use shape::Shape;
 use shape::walk;
 
@@ -17,15 +20,16 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::sync::mpsc;
 
 use crate::fuse::Notices;
 use crate::object::{Kind, Namespace, Object, ObjectId};
 use crate::publisher::Publisher;
-use crate::source::{Scope, Source};
+use crate::source::{Scope, Set, Source};
 use crate::store::{Access, Change, Known, Refusal, Store};
 use crate::tree::{Call, Demand, Error, Ino, Names, Outcome, Tree};
-use crate::volume::{Layout, NewBody, NewNode, Ownership, Payload, Step, Volume, of_object};
+use crate::volume::{Backing, Layout, NewBody, NewNode, Ownership, Payload, Step, Volume, of_object};
 use generation::generation_name;
 
 /// How a view shows what it shows.
@@ -38,6 +42,25 @@ pub struct Options {
     pub patience: Duration,
     /// How many bytes of values of a view are kept: see [`cache`].
     pub cache_bytes: usize,
+    pub strict: Strict,
+    /// No service account tokens are asked for.
+    pub no_tokens: bool,
+}
+
+impl Options {
+    /// Everything is kept, tokens are asked for, and updates come at once.
+    pub fn new(layout: Layout, ownership: Ownership, patience: Duration) -> Self {
+        Options { layout, ownership, patience, cache_bytes: usize::MAX, strict: Strict::default(), no_tokens: false }
+    }
+}
+
+/// Where a pod's volumes are to be as late or as stiff as the kubelet's: see docs/SEMANTICS.md.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Strict {
+    /// Parts of volumes (subPath) stay what they were at first.
+    pub parts: bool,
+    /// Updates come when the kubelet would look: a minute to a minute and a half after the last time.
+    pub updates: bool,
 }
 
 /// What a running mount adds: without it, every update is applied directly.
@@ -57,6 +80,7 @@ pub struct View {
     calls: Mutex<Option<mpsc::UnboundedReceiver<Call>>>,
     /// The volumes whose content is shown. Directories of other objects are there too, unloaded.
     volumes: Mutex<HashMap<ObjectId, Volume>>,
+    pods: Pods,
     live: Mutex<Option<Live>>,
     /// Who is told of updates, if somebody is.
     updates: Mutex<Option<mpsc::UnboundedSender<String>>>,
@@ -68,10 +92,12 @@ impl View {
         // At most one message for each thing that somebody waits for: the tree asks once.
         let (send, calls) = mpsc::unbounded_channel();
         let root = match &shape {
-            Shape::Object(id) => {
-                NewNode::dir(Volume::new(id.kind, options.layout, options.ownership).root_attr(), Vec::new())
-            }
-            Shape::Names { namespace: None, .. } => names_dir(&options, Vec::new()),
+            Shape::Object(id) => NewNode::dir(
+                Volume::new(Backing::of(id.kind), options.layout, options.ownership).root_attr(),
+                Vec::new(),
+            ),
+            Shape::Pod(_) => unread_dir(&options),
+            Shape::Node(_) | Shape::Names { namespace: None, .. } => names_dir(&options, Vec::new()),
             Shape::Names { namespace: Some(_), .. } => namespace_dir(&shape, &options, |_| Access::Listed),
         };
         let tree = Tree::new(root, move |call| {
@@ -85,6 +111,7 @@ impl View {
             tree: Arc::new(tree),
             calls: Mutex::new(Some(calls)),
             volumes: Mutex::default(),
+            pods: Pods::default(),
             live: Mutex::default(),
             updates: Mutex::default(),
         })
@@ -99,15 +126,15 @@ impl View {
     }
 
     fn new_volume(&self, kind: Kind) -> Volume {
-        Volume::new(kind, self.options.layout, self.options.ownership)
+        Volume::new(Backing::of(kind), self.options.layout, self.options.ownership)
     }
 
     /// The object's directory, if it has one.
     fn dir(&self, id: &ObjectId) -> Option<Ino> {
-        walk(&self.tree, &self.shape.path(id))
+        walk(&self.tree, &self.shape.path(id)?)
     }
 
-    /// Asks the source for what the view needs and shows it: an explicit object with its content, otherwise the names.
+    /// Asks the source for what the view needs and shows it: what was named explicitly with its content, otherwise the names.
     ///
     /// Errors: the object does not exist, or the source refuses.
     pub async fn load(self: &Arc<Self>) -> Result<(), Refusal> {
@@ -115,9 +142,23 @@ impl View {
             Shape::Object(id) => {
                 self.source.follow(id.clone()).await?;
             }
+            Shape::Pod(id) => {
+                let object = self.source.follow(id.clone()).await?;
+                self.gather_pod(&object).await;
+            }
+            Shape::Node(node) => {
+                self.source.gather(Set::PodsOf(node.clone())).await?;
+                let pods = self.store.objects(Kind::Pod, None);
+                join_all(pods.iter().filter_map(pods::running).map(|pod| self.gather_pod(pod))).await;
+            }
             Shape::Names { namespace, kinds, selector } => {
                 let scope = Scope { namespace: namespace.clone(), kinds: kinds.clone(), selector: selector.clone() };
                 self.source.list(scope).await?;
+                for (namespace, kind) in namespace.iter().flat_map(|one| kinds.iter().map(move |kind| (one, *kind))) {
+                    if self.store.access(namespace, kind) == Access::ByName {
+                        tracing::warn!("{}", by_name(namespace, kind));
+                    }
+                }
             }
         }
         while let Some(change) = self.store.take_change() {
@@ -184,7 +225,7 @@ impl View {
     }
 
     /// Fetches what somebody waits for.
-    async fn meet(&self, demand: Demand) {
+    async fn meet(self: &Arc<Self>, demand: Demand) {
         let found = match (self.tree.path(demand.dir), &demand.name) {
             (Err(_), _) => Err(Error::NotFound),
             (Ok(path), Some(name)) => self.meet_name(&demand, &path, name).await,
@@ -199,8 +240,11 @@ impl View {
     }
 
     /// Fetches an object's content, for the first time or because it was let go of.
-    async fn meet_content(&self, id: &ObjectId, dir: Ino) -> Result<(), Error> {
+    async fn meet_content(self: &Arc<Self>, id: &ObjectId, dir: Ino) -> Result<(), Error> {
         let object = self.ask(id).await?;
+        if id.kind.has_pod() {
+            return self.fill_pod(dir, &object).await;
+        }
         if self.tree.is_dropped(dir) {
             self.restore(id, dir, &object)?;
         } else {
@@ -257,15 +301,22 @@ impl View {
     }
 
     /// Makes the tree like the store in what `change` names.
-    async fn take(&self, change: Change) {
-        match (change, &self.shape) {
-            (Change::Namespace(namespace), shape) if shape.has_namespaces() => self.take_namespace(namespace).await,
-            (Change::Namespace(_), _) => {}
-            (Change::Object(id), Shape::Object(wanted)) if *wanted == id => self.take_root(&id).await,
-            (Change::Object(_), Shape::Object(_)) => {}
-            (Change::Object(id), Shape::Names { .. }) => self.take_object(&id).await,
-            (Change::Access(..), Shape::Object(_)) => {}
-            (Change::Access(namespace, kind), Shape::Names { .. }) => self.take_access(&namespace, kind),
+    async fn take(self: &Arc<Self>, change: Change) {
+        match change {
+            Change::Namespace(namespace) if self.shape.lists_namespaces() => self.take_namespace(namespace).await,
+            Change::Access(namespace, kind) if self.shape.is_names() => self.take_access(&namespace, kind),
+            Change::Namespace(_) | Change::Access(..) => {}
+            Change::Object(id) => {
+                for pod in self.pods.users_of(&id) {
+                    self.refresh_pod(&pod).await;
+                }
+                match &self.shape {
+                    shape if shape.path(&id).is_none() => {}
+                    Shape::Object(_) => self.take_root(&id).await,
+                    Shape::Pod(_) | Shape::Node(_) => self.take_pod(&id).await,
+                    Shape::Names { .. } => self.take_object(&id).await,
+                }
+            }
         }
     }
 
@@ -275,7 +326,8 @@ impl View {
             (true, None) => self.make_namespace(&namespace).await,
             // Its objects went before it: the store announces them first.
             (false, Some(_)) => {
-                let kinds = Kind::ALL.iter().filter_map(|kind| walk(&self.tree, &self.shape.place(&namespace, *kind)));
+                let kinds =
+                    self.shape.kinds().iter().filter_map(|kind| walk(&self.tree, &self.shape.place(&namespace, *kind)));
                 kinds.for_each(|place| self.tree.seal(place));
                 self.carry_out(Ino::ROOT, vec![Step::RemoveAll { name }]).await;
             }
@@ -289,9 +341,10 @@ impl View {
         self.carry_out(Ino::ROOT, vec![Step::Mkdir { name, node }]).await;
     }
 
-    async fn take_object(&self, id: &ObjectId) {
+    async fn take_object(self: &Arc<Self>, id: &ObjectId) {
         match (self.store.get(id), self.dir(id)) {
             (Some(known), None) => self.show(id, known).await,
+            (Some(_), Some(_)) if id.kind.has_pod() => self.refresh_pod(id).await,
             (Some(Known::Loaded(object)), Some(dir)) => self.rewrite(id, dir, &object).await,
             (Some(Known::Named(_)), Some(dir)) if self.store.is_withdrawn(id) => self.withdraw(id, dir).await,
             // Gone and made again before we looked: what is shown is the old one's, so its successor is fetched.
@@ -302,6 +355,7 @@ impl View {
             (Some(Known::Named(_)), Some(_)) | (None, None) => {}
             (None, Some(dir)) => {
                 self.volumes().remove(id);
+                self.drop_pod(id);
                 self.tree.seal(dir);
                 self.remove(id).await;
                 // Where names are asked for one by one, this one will be asked for again.
@@ -314,7 +368,7 @@ impl View {
 
     /// Makes a new object's directory, and the namespace's if the object is known before it.
     async fn show(&self, id: &ObjectId, known: Known) {
-        let path = self.shape.path(id);
+        let path = self.shape.path(id).unwrap_or_default();
         let Some((name, parents)) = path.split_last() else { return };
         if self.shape.has_namespaces() && self.tree.child(Ino::ROOT, &parents[0]).is_none() {
             self.make_namespace(&id.namespace).await;
@@ -329,7 +383,7 @@ impl View {
     }
 
     async fn remove(&self, id: &ObjectId) {
-        let path = self.shape.path(id);
+        let path = self.shape.path(id).unwrap_or_default();
         let Some((name, parents)) = path.split_last() else { return };
         if let Some(parent) = walk(&self.tree, parents) {
             self.carry_out(parent, vec![Step::RemoveAll { name: name.clone() }]).await;
@@ -363,8 +417,8 @@ impl View {
         let Some(mut volume) = volume else { return };
         self.carry_out(dir, volume.clear()).await;
         let withdrawn = match self.shape {
-            Shape::Object(_) => self.tree.set_names(dir, Names::Denied),
             Shape::Names { .. } => self.tree.unload(dir, volume.subdirs()),
+            _ => self.tree.set_names(dir, Names::Denied),
         };
         if let Err(error) = withdrawn {
             tracing::debug!(?dir, %error, "is gone before its content could be withdrawn");
@@ -399,6 +453,11 @@ impl View {
     }
 }
 
+/// What is said to whoever wants to see names that may not be listed.
+pub fn by_name(namespace: &Namespace, kind: Kind) -> String {
+    format!("{namespace}: its {} may not be listed: they can be reached by name", kind.plural())
+}
+
 /// A namespace's directory, with one for each kind where these are a level.
 fn namespace_dir(shape: &Shape, options: &Options, access: impl Fn(Kind) -> Access) -> NewNode {
     match shape.kind_level() {
@@ -415,8 +474,13 @@ fn place_dir(options: &Options, access: Access) -> NewNode {
     match access {
         Access::Listed => names_dir(options, Vec::new()),
         // Whether names may be listed is found out when somebody looks.
-        Access::Unread | Access::ByName => NewNode { attr: options.ownership.dir(0o755), body: NewBody::Unread },
+        Access::Unread | Access::ByName => unread_dir(options),
     }
+}
+
+/// A directory whose names are found out when somebody looks.
+fn unread_dir(options: &Options) -> NewNode {
+    NewNode { attr: options.ownership.dir(0o755), body: NewBody::Unread }
 }
 
 /// A directory of names: not a volume's, so it has no kubelet mode to keep.

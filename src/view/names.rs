@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::shape::walk;
-use super::{View, generation_name};
+use super::{View, generation_name, unread_dir};
 use crate::object::{Kind, Namespace, ObjectId};
 use crate::store::{Access, Known};
 use crate::tree::{Demand, Error, Ino, Names};
@@ -66,6 +66,9 @@ impl View {
 
     /// The directory of an object, with its content if that is here.
     pub(super) fn object_dir(&self, id: &ObjectId, known: &Known) -> NewNode {
+        if id.kind.has_pod() {
+            return unread_dir(&self.options);
+        }
         let mut volume = self.new_volume(id.kind);
         match known {
             Known::Loaded(object) => {
@@ -82,6 +85,7 @@ impl View {
         let Some(id) = self.tree.path(dir).ok().and_then(|path| self.shape.object_at(&path)) else { return };
         if self.tree.drop_unused(dir) {
             self.volumes().remove(&id);
+            self.drop_pod(&id);
             self.source.forget(&id);
             self.store.remove(&id);
         }

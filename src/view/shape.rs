@@ -10,6 +10,10 @@ use crate::tree::{Ino, Tree};
 pub enum Shape {
     /// The volume of one object.
     Object(ObjectId),
+    /// The containers of one pod, or of the pods that a workload makes: `<container>/<mountPath...>`.
+    Pod(ObjectId),
+    /// The pods of a node: `<namespace>/<pod>/<container>/<mountPath...>`.
+    Node(Name),
     /// Directories by name: `[<namespace>/][<kind>/]<name>`; the namespace level is there unless one namespace is set,
     /// the kind level if more than one kind is shown.
     Names { namespace: Option<Namespace>, kinds: Vec<Kind>, selector: Option<String> },
@@ -33,29 +37,32 @@ impl Shape {
     pub(super) fn kinds(&self) -> &[Kind] {
         match self {
             Shape::Names { kinds, .. } => kinds,
-            Shape::Object(id) => std::slice::from_ref(&id.kind),
+            Shape::Object(id) | Shape::Pod(id) => std::slice::from_ref(&id.kind),
+            Shape::Node(_) => &[Kind::Pod],
         }
     }
 
     /// Whether namespaces are a directory level.
     pub(super) fn has_namespaces(&self) -> bool {
+        self.lists_namespaces() || matches!(self, Shape::Node(_))
+    }
+
+    /// Whether it shows all namespaces that there are.
+    pub(super) fn lists_namespaces(&self) -> bool {
         matches!(self, Shape::Names { namespace: None, .. })
     }
 
-    /// The directories from the root to the object's own, which is the last.
-    pub(super) fn path(&self, id: &ObjectId) -> Vec<Arc<str>> {
-        let mut path: Vec<Arc<str>> = Vec::new();
-        if let Shape::Object(_) = self {
-            return path;
+    /// The directories from the root to the object's own, which is the last. `None`: it has none.
+    pub(super) fn path(&self, id: &ObjectId) -> Option<Vec<Arc<str>>> {
+        match self {
+            Shape::Object(wanted) | Shape::Pod(wanted) => return (id == wanted).then(Vec::new),
+            Shape::Names { namespace: Some(namespace), .. } if *namespace != id.namespace => return None,
+            Shape::Node(_) | Shape::Names { .. } if !self.kinds().contains(&id.kind) => return None,
+            Shape::Node(_) | Shape::Names { .. } => {}
         }
-        if self.has_namespaces() {
-            path.push(id.namespace.as_str().into());
-        }
-        if self.kind_level().is_some() {
-            path.push(id.kind.plural().into());
-        }
+        let mut path = self.place(&id.namespace, id.kind);
         path.push(id.name.as_str().into());
-        path
+        Some(path)
     }
 
     /// The directories from the root to the one that has the names of one kind in one namespace.
@@ -117,11 +124,12 @@ mod tests {
         };
         for (shape, path) in [
             (names(None, &[Kind::ConfigMap]), "ns/a.b"),
-            (names(None, &Kind::ALL), "ns/configmaps/a.b"),
+            (names(None, &Kind::DATA), "ns/configmaps/a.b"),
             (names(Some("ns"), &[Kind::ConfigMap]), "a.b"),
-            (names(Some("ns"), &Kind::ALL), "configmaps/a.b"),
+            (names(Some("ns"), &Kind::DATA), "configmaps/a.b"),
         ] {
-            assert_eq!(shape.path(&id).join("/"), path);
+            assert_eq!(shape.path(&id).map(|names| names.join("/")).as_deref(), Some(path));
+            assert_eq!(shape.path(&ObjectId { kind: Kind::Pod, ..id.clone() }), None);
             assert_eq!(shape.object_at(path), Some(id.clone()));
             assert_eq!(shape.object_at(&format!("{path}/key")), None);
             let place = shape.place(&id.namespace, id.kind).join("/");

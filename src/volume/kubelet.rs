@@ -13,12 +13,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{File, NewBody, NewNode, Ownership, Payload, Shown, Step};
+use super::{File, NewBody, NewNode, Ownership, Payload, Shown, Step, Volume};
 
 /// Mode of a generation's directory and, with the usual umask 022, of the directories in it.
 const DIR_MODE: u32 = 0o755;
 
-pub(super) fn steps(old: Option<&Shown>, new: &Payload, generation: &Arc<str>, ownership: &Ownership) -> Vec<Step> {
+pub(super) fn steps(old: Option<&Shown>, new: &Payload, generation: &Arc<str>, volume: &Volume) -> Vec<Step> {
+    let Volume { ownership, taken, .. } = volume;
     let mut steps = Vec::new();
     steps.push(Step::Mkdir { name: generation.clone(), node: generation_dir(new, ownership) });
     let pointer = NewNode::link(ownership.link(None), generation.clone());
@@ -27,11 +28,11 @@ pub(super) fn steps(old: Option<&Shown>, new: &Payload, generation: &Arc<str>, o
 
     let new_names = new.top_names();
     let old_names = old.map(|shown| shown.files.top_names()).unwrap_or_default();
-    for name in new_names.difference(&old_names) {
+    for name in new_names.difference(&old_names).filter(|name| !taken.contains(*name)) {
         let node = NewNode::link(ownership.link(link_owner(new, name)), format!("..data/{name}"));
         steps.push(Step::Symlink { name: name.clone(), node });
     }
-    for name in old_names.difference(&new_names) {
+    for name in old_names.difference(&new_names).filter(|name| !taken.contains(*name)) {
         steps.push(Step::Unlink { name: name.clone() });
     }
     if let Some(shown) = old {
@@ -50,7 +51,7 @@ fn generation_dir(payload: &Payload, ownership: &Ownership) -> NewNode {
     directory(&files, ownership)
 }
 
-fn directory(files: &[(&str, &File)], ownership: &Ownership) -> NewNode {
+pub(super) fn directory(files: &[(&str, &File)], ownership: &Ownership) -> NewNode {
     let mut children: Vec<(Arc<str>, NewNode)> = Vec::new();
     let mut below: BTreeMap<&str, Vec<(&str, &File)>> = BTreeMap::new();
     for (path, file) in files {

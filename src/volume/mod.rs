@@ -11,8 +11,9 @@ mod ownership;
 mod payload;
 
 pub use ownership::{Attr, Owner, Ownership};
-pub use payload::{File, Payload, of_object};
+pub use payload::{DEFAULT_MODE, File, Payload, of_object};
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::object::{Kind, Value};
@@ -26,6 +27,22 @@ pub enum Layout {
     Kubelet,
     /// Each key a regular file in the directory itself, replaced by rename: for programs that do not follow links.
     Flat,
+}
+
+/// What a volume's directory lies on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backing {
+    /// A tmpfs of its own: Secrets and whatever may hold one.
+    Memory,
+    /// The node's disk: ConfigMaps.
+    Disk,
+}
+
+impl Backing {
+    /// What a volume made of one object lies on.
+    pub fn of(kind: Kind) -> Self {
+        if kind == Kind::ConfigMap { Backing::Disk } else { Backing::Memory }
+    }
 }
 
 /// A node that does not exist yet.
@@ -97,9 +114,23 @@ pub enum Step {
 #[derive(Clone, Debug)]
 pub struct Volume {
     layout: Layout,
-    kind: Kind,
+    backing: Backing,
+    /// Names in its directory that are taken by mount points of other volumes.
+    taken: BTreeSet<Arc<str>>,
     ownership: Ownership,
     shown: Option<Shown>,
+}
+
+/// Indicates a payload that no file system can hold: a file whose name is also a directory's.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{path:?} is a file and a directory at once")]
+pub struct Clash {
+    pub path: String,
+}
+
+/// The directories that lead to a path, from the outside in.
+fn parents(path: &str) -> impl Iterator<Item = &str> {
+    path.match_indices('/').map(|(at, _)| &path[..at])
 }
 
 #[derive(Clone, Debug)]
@@ -110,18 +141,30 @@ struct Shown {
 }
 
 impl Volume {
-    pub fn new(kind: Kind, layout: Layout, ownership: Ownership) -> Self {
-        Volume { layout, kind, ownership, shown: None }
+    pub fn new(backing: Backing, layout: Layout, ownership: Ownership) -> Self {
+        Volume { layout, backing, taken: BTreeSet::new(), ownership, shown: None }
     }
 
-    /// Mode and owner of the volume's own directory. A Secret is a tmpfs, whose root has the kernel's default mode
-    /// 01777; a ConfigMap is a plain directory that the kubelet sets to 0777.
+    /// Directories of these names are in it, at which other volumes are mounted. A file of such a name
+    /// is not shown but below `..data`, as the kubelet cannot make a link there.
+    pub fn take_names(&mut self, names: impl IntoIterator<Item = Arc<str>>) {
+        self.taken = names.into_iter().collect();
+    }
+
+    /// Mode and owner of the volume's own directory. A tmpfs has the kernel's default mode 01777; a plain directory is set
+    /// to 0777 by the kubelet.
     pub fn root_attr(&self) -> Attr {
-        let mode = match self.kind {
-            Kind::Secret => 0o1777,
-            Kind::ConfigMap => 0o777,
+        let mode = match self.backing {
+            Backing::Memory => 0o1777,
+            Backing::Disk => 0o777,
         };
         self.ownership.dir(mode)
+    }
+
+    /// Mode and owner of a directory in the volume: one on the way to a file, or one that the kubelet makes for a mount of
+    /// another volume. Source: `MakeNestedMountpoints`, pkg/volume/util/nested_volumes.go.
+    pub fn directory_attr(&self) -> Attr {
+        self.ownership.dir(0o755)
     }
 
     /// The volume's directory while nothing of its content is known. A payload made of keys has no sub-directory, so
@@ -165,18 +208,35 @@ impl Volume {
     /// What to do so that the directory is empty, as before the first write.
     pub fn clear(&mut self) -> Vec<Step> {
         let Some(old) = self.shown.take() else { return Vec::new() };
-        let unlink = |name| Step::Unlink { name };
-        let mut steps: Vec<Step> = old.files.top_names().into_iter().map(unlink).collect();
-        if self.layout == Layout::Kubelet {
-            steps.push(unlink("..data".into()));
-            steps.push(Step::RemoveAll { name: old.generation });
+        match self.layout {
+            Layout::Kubelet => {
+                let unlink = |name| Step::Unlink { name };
+                let names = old.files.top_names();
+                let mut steps: Vec<Step> = names.difference(&self.taken).cloned().map(unlink).collect();
+                steps.push(unlink("..data".into()));
+                steps.push(Step::RemoveAll { name: old.generation });
+                steps
+            }
+            Layout::Flat => flat::steps(Some(&old), &Payload::default(), &self.ownership),
         }
-        steps
     }
 
     /// Whether the directory shows these paths with these bytes.
     pub fn shows(&self, payload: &Payload) -> bool {
         self.shown.as_ref().is_some_and(|shown| shown.files == Outline::of(payload))
+    }
+
+    /// Whether the kubelet could write `payload` here. It cannot where one path needs a directory and another, of the same
+    /// payload or of what is there now, is a file of that name.
+    pub fn can_write(&self, payload: &Payload) -> Result<(), Clash> {
+        payload.check()?;
+        let shown = self.shown.as_ref().filter(|_| self.layout == Layout::Kubelet);
+        let was_file = |path: &str| shown.is_some_and(|shown| shown.files.has(path));
+        let is_file = |path: &str| payload.get(path).is_some();
+        let new = payload.iter().flat_map(|(path, _)| parents(path)).find(|parent| was_file(parent));
+        let old = shown.into_iter().flat_map(|shown| shown.files.paths());
+        let found = new.or_else(|| old.flat_map(|path| parents(path)).find(|parent| is_file(parent)));
+        found.map_or(Ok(()), |path| Err(Clash { path: path.to_owned() }))
     }
 
     /// What to do so that the directory shows `payload`; nothing if it does already. Only content and paths count: a
@@ -189,7 +249,7 @@ impl Volume {
         }
         let old = self.shown.take();
         let steps = match self.layout {
-            Layout::Kubelet => kubelet::steps(old.as_ref(), &payload, &generation, &self.ownership),
+            Layout::Kubelet => kubelet::steps(old.as_ref(), &payload, &generation, self),
             Layout::Flat => flat::steps(old.as_ref(), &payload, &self.ownership),
         };
         self.shown = Some(Shown { generation, files });

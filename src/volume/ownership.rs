@@ -25,6 +25,8 @@ pub struct Ownership {
     pub owner: Owner,
     pub uid: Option<u32>,
     pub gid: Option<u32>,
+    /// The pod's fsGroup: all in the volume belongs to that group, which may read it.
+    pub fs_group: Option<u32>,
     /// Replaces the mode of every file.
     pub file_mode: Option<u32>,
     /// Replaces the mode of every directory.
@@ -35,7 +37,15 @@ pub struct Ownership {
 
 impl Ownership {
     pub fn of(owner: Owner) -> Self {
-        Ownership { owner, uid: None, gid: None, file_mode: None, dir_mode: None, without_sticky: false }
+        Ownership {
+            owner,
+            uid: None,
+            gid: None,
+            fs_group: None,
+            file_mode: None,
+            dir_mode: None,
+            without_sticky: false,
+        }
     }
 
     /// Whether the kernel, if it checks modes, would keep `uid` without privileges from changing the directories.
@@ -47,14 +57,21 @@ impl Ownership {
     fn ids(&self) -> (u32, u32) {
         let (uid, gid) = match self.owner {
             Owner::Me { uid, gid } => (uid, gid),
-            Owner::Kubelet => (0, 0),
+            Owner::Kubelet => (0, self.fs_group.unwrap_or(0)),
         };
         (self.uid.unwrap_or(uid), self.gid.unwrap_or(gid))
+    }
+
+    /// What the kubelet's walk for fsGroup adds to a mode (`changeFilePermission`, pkg/volume/volume_linux.go, for a
+    /// read-only volume).
+    fn grouped(&self, mode: u32, added: u32) -> u32 {
+        if self.fs_group.is_some() { mode | added } else { mode }
     }
 
     /// A file that the kubelet gives `mode`, and an owner if the volume names one (KEP-5936).
     pub fn file(&self, mode: u32, owner: Option<u32>) -> Attr {
         let (uid, gid) = self.ids();
+        let mode = self.grouped(mode, 0o440);
         let mode = match self.owner {
             Owner::Me { .. } => mode & 0o500,
             Owner::Kubelet => mode,
@@ -69,6 +86,7 @@ impl Ownership {
     /// A directory that the kubelet gives `mode`.
     pub fn dir(&self, mode: u32) -> Attr {
         let (uid, gid) = self.ids();
+        let mode = self.grouped(mode, 0o2550);
         let mode = match self.owner {
             Owner::Me { .. } => mode & 0o700,
             Owner::Kubelet if self.without_sticky => mode & !0o1000,
@@ -102,6 +120,19 @@ mod tests {
         assert_eq!(kubelets.file(0o644, None), Attr { mode: 0o644, uid: 0, gid: 0 });
         assert_eq!(kubelets.file(0o600, Some(7)), Attr { mode: 0o600, uid: 7, gid: 0 });
         assert_eq!(kubelets.dir(0o1777).mode, 0o1777);
+    }
+
+    /// Modes before and after the walk.
+    #[test]
+    fn the_group_of_the_pod_may_read() {
+        let grouped = Ownership { fs_group: Some(2000), ..Ownership::of(Owner::Kubelet) };
+        for (before, after) in [(0o644, 0o644), (0o400, 0o440), (0o600, 0o640), (0, 0o440), (0o711, 0o751)] {
+            assert_eq!(grouped.file(before, None), Attr { mode: after, uid: 0, gid: 2000 });
+        }
+        for (before, after) in [(0o755, 0o2755), (0o1777, 0o3777), (0o777, 0o2777)] {
+            assert_eq!(grouped.dir(before), Attr { mode: after, uid: 0, gid: 2000 });
+        }
+        assert_eq!(grouped.link(Some(7)), Attr { mode: 0o777, uid: 7, gid: 2000 });
     }
 
     #[test]

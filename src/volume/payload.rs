@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::{Clash, parents};
 use crate::object::{Object, Value};
 
 /// What a volume's `defaultMode` is when nobody sets it. Source: `SecretVolumeSourceDefaultMode`, pkg/apis/core/v1.
@@ -37,6 +38,23 @@ impl Payload {
         self.files.get(path)
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty()
+    }
+
+    /// The files below a directory, by the rest of their paths.
+    pub fn below(&self, dir: &str) -> Payload {
+        let rest = |path: &Arc<str>| Some(path.strip_prefix(dir)?.strip_prefix('/')?.into());
+        Payload { files: self.files.iter().filter_map(|(path, file)| Some((rest(path)?, file.clone()))).collect() }
+    }
+
+    /// Whether a file system can hold it: no path needs a directory where another has its file.
+    pub fn check(&self) -> Result<(), Clash> {
+        let mut parents = self.files.keys().flat_map(|path| parents(path));
+        let found = parents.find(|parent| self.files.contains_key(*parent));
+        found.map_or(Ok(()), |path| Err(Clash { path: path.to_owned() }))
+    }
+
     /// The names that the volume's own directory shows: the first part of each path.
     pub fn top_names(&self) -> BTreeSet<Arc<str>> {
         self.files.keys().map(|path| path.split('/').next().unwrap_or_default().into()).collect()
@@ -46,7 +64,7 @@ impl Payload {
 /// The whole object, each key a file of its name: a Secret or ConfigMap volume without `items`.
 pub fn of_object(object: &Object) -> Payload {
     let mut payload = Payload::default();
-    for (key, value) in &object.data {
+    for (key, value) in object.data() {
         payload.insert(key.as_str(), File { bytes: value.clone(), mode: DEFAULT_MODE, uid: None });
     }
     payload

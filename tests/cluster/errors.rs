@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use super::{Mounted, Secrets, stage};
 use crate::support::cluster::Namespace;
-use crate::support::in_time;
+use crate::support::events::Watch;
 use crate::support::proxy::{Fault, Proxy, Request};
+use crate::support::{in_time, wait_until};
 
 /// The view of a namespace through a proxy. Of its Secrets `known` has been read and `unknown` has not.
 struct Behind {
@@ -54,7 +55,7 @@ impl Behind {
     #[track_caller]
     fn assert_over(&self) {
         self.proxy.heal();
-        crate::support::wait_until("the failure to be over", || self.read("unknown/k") == Ok("at last".into()));
+        wait_until("the failure to be over", || self.read("unknown/k") == Ok("at last".into()));
     }
 }
 
@@ -185,7 +186,7 @@ fn no_such_object_is_enoent() {
     // The watch tells nothing, so that the name is still there: the request itself finds out.
     behind.proxy.half_open();
     behind.secrets.delete("unknown");
-    crate::support::wait_until("the server's word", || behind.read("unknown/k") == Err(libc::ENOENT));
+    wait_until("the server's word", || behind.read("unknown/k") == Err(libc::ENOENT));
     behind.assert_known();
 }
 
@@ -236,6 +237,29 @@ fn a_late_answer_is_waited_for() {
 }
 
 #[test]
+fn a_file_held_open_whose_values_are_no_longer_known_is_estale() {
+    let (namespace, secrets) = stage();
+    let value = "0123456789".repeat(6_000);
+    for number in 0..4 {
+        secrets.create(&format!("s{number}"), &[("k", &value)]);
+    }
+    let view = Mounted::new(namespace.context(), &["--cache-size", "100k", &format!("ns/{}", namespace.name)]);
+    let held = std::fs::File::open(view.path("s0/k")).expect("open");
+    // The others take its place.
+    (1..4).for_each(|number| assert_eq!(view.read(&format!("s{number}/k")), value));
+    let bytes = || view.status()["bytes"].as_u64().expect("a number");
+    wait_until("the bound", || bytes() <= 100_000);
+    let mut watch = Watch::new(&view.path("s0"));
+    secrets.set("s0", &[("k", "new")]);
+    watch.wait_for("MOVED_TO ..data");
+    // Had the kernel read ahead, it would have had the pages.
+    rustix::fs::fadvise(&held, 0, None, rustix::fs::Advice::DontNeed).expect("fadvise");
+    let read = std::io::read_to_string(&held).map_err(|error| error.raw_os_error());
+    assert_eq!(read, Err(Some(libc::ESTALE)));
+    assert_eq!(view.read("s0/k"), "new");
+}
+
+#[test]
 fn writing_is_refused_before_anything_is_asked() {
     let behind = Behind::new("1s");
     behind.proxy.refuse();
@@ -255,7 +279,7 @@ fn readers_of_what_is_known_do_not_wait_for_those_of_what_is_not() {
     }
     // All of them are in the kernel's queue or at the daemon; the keys of `known` that nobody has looked at yet are
     // answered by the daemon.
-    crate::support::wait_until("the readers", || behind.view.requests() > 0);
+    wait_until("the readers", || behind.view.requests() > 0);
     behind.assert_known();
     assert!(ended.try_recv().is_err(), "a reader came back without an answer");
     behind.proxy.heal();

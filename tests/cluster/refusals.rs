@@ -74,10 +74,12 @@ fn an_object_that_the_user_may_not_read() {
     namespace.allow(&user, "get", &["another"]);
     let site = Site::new(&[namespace.context_of(&user)]);
     refused(&site, &[], "secret/s", DENIED, &[&format!("{}/secret/s", namespace.name), "denied"]);
-    let point = subdir(site.path(), "mnt");
-    let (code, said) = fail(site.secretfs().arg("mount").arg(format!("ns/{}", namespace.name)).arg(&point));
-    assert_eq!(code, DENIED, "{said}");
-    assert!(said.contains(&namespace.name) && !is_mounted(&point), "{said}");
+    // Names that may not be listed: nothing can be printed. (They can be mounted.)
+    for verb in ["ls", "tree"] {
+        let (code, said) = fail(site.secretfs().arg(verb).arg(format!("ns/{}", namespace.name)));
+        assert_eq!(code, DENIED, "{said}");
+        assert!(said.contains(&namespace.name) && said.contains("may not be listed"), "{said}");
+    }
 }
 
 #[test]

@@ -11,10 +11,10 @@ use crate::support::kubeconfig::Context;
 use crate::support::{wait_for, wait_until};
 
 /// A request as RBAC sees it: verb, resource, namespace, name, and the code of its answer.
-type Asked = (String, String, String, String, u64);
+pub(super) type Asked = (String, String, String, String, u64);
 
 /// All that the user has asked so far.
-fn asked(namespace: &Namespace, user: &str) -> Vec<Asked> {
+pub(super) fn asked(namespace: &Namespace, user: &str) -> Vec<Asked> {
     let entries = namespace.cluster.audit(|entry| entry["user"]["username"] == user);
     // A watch has an entry for its beginning and one for its end.
     let mut seen = BTreeSet::new();
@@ -39,7 +39,7 @@ fn asked_until(namespace: &Namespace, user: &str, wanted: impl Fn(&Asked) -> boo
 }
 
 /// A user who may do nothing yet, and the context to do it in.
-fn nobody(namespace: &Namespace) -> (String, Context) {
+pub(super) fn nobody(namespace: &Namespace) -> (String, Context) {
     let user = namespace.user();
     let context = namespace.context_of(&user);
     (user, context)

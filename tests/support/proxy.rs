@@ -37,6 +37,26 @@ pub struct Proxy {
     _alive: oneshot::Sender<()>,
 }
 
+/// What a proxy shows to clients, its own authority.
+pub struct Certificate {
+    pub pem: String,
+    acceptor: TlsAcceptor,
+}
+
+impl Certificate {
+    pub fn new() -> Certificate {
+        let own = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("a certificate");
+        let key = PrivateKeyDer::Pkcs8(own.signing_key.serialize_der().into());
+        let server = ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .expect("protocol versions")
+            .with_no_client_auth()
+            .with_single_cert(vec![own.cert.der().clone()], key)
+            .expect("a server's TLS");
+        Certificate { pem: own.cert.pem(), acceptor: TlsAcceptor::from(Arc::new(server)) }
+    }
+}
+
 /// A rule for answers.
 struct Rule {
     picks: Box<dyn Fn(&Request) -> bool + Send>,
@@ -69,7 +89,7 @@ struct State {
 struct Shared {
     state: Mutex<State>,
     lines: watch::Sender<Lines>,
-    acceptor: TlsAcceptor,
+    acceptor: Mutex<TlsAcceptor>,
     connector: TlsConnector,
     upstream: SocketAddr,
     port: u16,
@@ -78,14 +98,7 @@ struct Shared {
 impl Proxy {
     /// A proxy before `cluster`.
     pub fn start(cluster: &Cluster) -> Proxy {
-        let own = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("a certificate");
-        let key = PrivateKeyDer::Pkcs8(own.signing_key.serialize_der().into());
-        let server = ServerConfig::builder_with_provider(provider())
-            .with_safe_default_protocol_versions()
-            .expect("protocol versions")
-            .with_no_client_auth()
-            .with_single_cert(vec![own.cert.der().clone()], key)
-            .expect("a server's TLS");
+        let own = Certificate::new();
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(cluster.ca().as_bytes()).expect("PEM")).expect("a root");
         let client = ClientConfig::builder_with_provider(provider())
@@ -100,7 +113,7 @@ impl Proxy {
         let shared = Arc::new(Shared {
             state: Mutex::default(),
             lines: watch::Sender::default(),
-            acceptor: TlsAcceptor::from(Arc::new(server)),
+            acceptor: Mutex::new(own.acceptor),
             connector: TlsConnector::from(Arc::new(client)),
             upstream,
             port,
@@ -119,7 +132,7 @@ impl Proxy {
         });
         let proxy = Proxy {
             url: format!("https://127.0.0.1:{port}"),
-            ca: own.cert.pem(),
+            ca: own.pem,
             token: cluster.token(),
             shared,
             _alive: alive,
@@ -141,6 +154,12 @@ impl Proxy {
             token: self.token.clone(),
             namespace: namespace.into(),
         }
+    }
+
+    /// Shows another certificate from now on, and ends the connections of now.
+    pub fn show(&self, certificate: &Certificate) {
+        *self.shared.acceptor() = certificate.acceptor.clone();
+        self.cut();
     }
 
     /// All that has passed so far.
@@ -263,6 +282,10 @@ async fn accept(shared: &Arc<Shared>, listener: &TcpListener) {
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn acceptor(&self) -> MutexGuard<'_, TlsAcceptor> {
+        self.acceptor.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// Takes note of a request; gives its place in the record and how its answer fails.

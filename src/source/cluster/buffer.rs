@@ -147,20 +147,24 @@ mod tests {
         assert_eq!(buffer.reserve(11), Err(TooLarge { limit: 10 }));
     }
 
-    proptest! {
-        #[test]
-        fn any_cut_of_a_stream_gives_the_same_lines(
-            lines in proptest::collection::vec("[a-z{}\" ]{0,30}x", 0..20),
-            cuts in proptest::collection::vec(any::<proptest::sample::Index>(), 0..10),
-        ) {
-            let stream: Vec<u8> = lines.iter().flat_map(|line| format!("{line}\n").into_bytes()).collect();
-            let mut places: Vec<usize> = cuts.iter().map(|cut| cut.index(stream.len() + 1)).collect();
-            places.extend([0, stream.len()]);
-            places.sort();
-            let pieces: Vec<&[u8]> = places.windows(2).map(|pair| &stream[pair[0]..pair[1]]).collect();
-            let (found, partial) = lines_of(&pieces, 64).unwrap();
-            prop_assert_eq!(found, lines.iter().map(|line| line.clone().into_bytes()).collect::<Vec<_>>());
-            prop_assert!(!partial);
+    mod properties {
+        use super::*;
+
+        proptest! {
+            #[test]
+            fn any_cut_of_a_stream_gives_the_same_lines(
+                lines in proptest::collection::vec("[a-z{}\" ]{0,30}x", 0..20),
+                cuts in proptest::collection::vec(any::<proptest::sample::Index>(), 0..10),
+            ) {
+                let stream: Vec<u8> = lines.iter().flat_map(|line| format!("{line}\n").into_bytes()).collect();
+                let mut places: Vec<usize> = cuts.iter().map(|cut| cut.index(stream.len() + 1)).collect();
+                places.extend([0, stream.len()]);
+                places.sort();
+                let pieces: Vec<&[u8]> = places.windows(2).map(|pair| &stream[pair[0]..pair[1]]).collect();
+                let (found, partial) = lines_of(&pieces, 64).unwrap();
+                prop_assert_eq!(found, lines.iter().map(|line| line.clone().into_bytes()).collect::<Vec<_>>());
+                prop_assert!(!partial);
+            }
         }
     }
 }

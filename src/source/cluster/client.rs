@@ -10,22 +10,22 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, RETRY_AFTER, USER_AGENT};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, DATE, RETRY_AFTER, USER_AGENT};
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Response, Uri};
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::{Body as _, Incoming};
+use http::{HeaderValue, Method, Response, Uri};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::backoff::Backoff;
+use super::body::Body;
 use super::buffer::Buffer;
 use super::config::{ConnectError, Login, Target, without_slash};
 use super::failure::{Failure, classify, printable, status_failure};
 use super::request::{Request, Verb};
 use super::session::{Session, Sessions};
+use super::transport::{Moved, Purpose};
 
-/// Requests for single objects that may be under way at once; the others wait, inside their deadlines.
+/// Requests for single objects and tokens that may be under way at once; the others wait, inside their deadlines.
 const GETS: usize = 8;
 /// Watches that may be started again at once: many that lost the server do not return to it together.
 const RECONNECTS: usize = 4;
@@ -40,6 +40,7 @@ pub struct Counts {
     gets: AtomicU64,
     lists: AtomicU64,
     watches: AtomicU64,
+    tokens: AtomicU64,
     /// Those that the server did not answer, or not as an API server does.
     failures: AtomicU64,
     open_watches: AtomicU64,
@@ -51,6 +52,7 @@ pub struct RequestCounts {
     pub gets: u64,
     pub lists: u64,
     pub watches: u64,
+    pub tokens: u64,
     pub failures: u64,
     pub open_watches: u64,
 }
@@ -80,7 +82,9 @@ pub struct Client {
 
 /// The body of a watch that the server has accepted.
 pub struct Stream {
-    pub body: Incoming,
+    pub body: Body,
+    /// When it is to go on by another connection.
+    pub moved: Option<Moved>,
     counts: Arc<Counts>,
 }
 
@@ -128,6 +132,7 @@ impl Client {
             gets: counts.gets.load(Relaxed),
             lists: counts.lists.load(Relaxed),
             watches: counts.watches.load(Relaxed),
+            tokens: counts.tokens.load(Relaxed),
             failures: counts.failures.load(Relaxed),
             open_watches: counts.open_watches.load(Relaxed),
         }
@@ -168,7 +173,7 @@ impl Client {
         used: &mut Option<Arc<Session>>,
     ) -> Result<Buffer, Failure> {
         let _slot = match request.verb {
-            Verb::Get => Some(self.gets.acquire().await.expect("the semaphore is never closed")),
+            Verb::Get | Verb::Create => Some(self.gets.acquire().await.expect("the semaphore is never closed")),
             Verb::List | Verb::Watch => None,
         };
         let mut pace = Backoff::for_busy();
@@ -182,7 +187,8 @@ impl Client {
                 Err(failure) => failure,
             };
             if failure == Failure::Cut && !cut_before {
-                // A pooled connection that the server was closing just then: asking again is harmless, for it is a GET.
+                // A pooled connection that the server was closing just then: asking again is harmless: a
+                // token that nobody has got is none.
                 cut_before = true;
                 continue;
             }
@@ -207,9 +213,10 @@ impl Client {
         };
         let result = timeout_at(Instant::now() + self.timeout, attempts).await.unwrap_or(Err(Failure::TimedOut));
         self.conclude(&result, used);
-        let body = result?.into_body();
+        let mut body = result?.into_body();
         self.counts.open_watches.fetch_add(1, Relaxed);
-        Ok(Stream { body, counts: self.counts.clone() })
+        let moved = body.moved.take();
+        Ok(Stream { body, moved, counts: self.counts.clone() })
     }
 
     /// Starts a watch that follows another one, perhaps after an outage. While attempts only time out, a new one is started every 1.5 s beside those still
@@ -236,12 +243,19 @@ impl Client {
         }
     }
 
-    /// Sends the request and looks at the status; with new credentials once, if these are refused.
-    async fn ask(&self, request: &Request, used: &mut Option<Arc<Session>>) -> Result<Response<Incoming>, Failure> {
+    /// Sends the request and looks at the status; once more with new credentials if these are refused, or with new certificate
+    /// authorities if the server's is not known.
+    async fn ask(&self, request: &Request, used: &mut Option<Arc<Session>>) -> Result<Response<Body>, Failure> {
         let session = self.sessions.current().await?;
         *used = Some(session.clone());
         let refused = match self.ask_with(&session, request).await {
             Err(failure) if failure.is_unauthorized() => failure,
+            Err(Failure::Tls(why)) => {
+                // Its authority may have been replaced, and the file that names it too.
+                let Some(trusting) = self.sessions.retrust(&session).await else { return Err(Failure::Tls(why)) };
+                *used = Some(trusting.clone());
+                return self.ask_with(&trusting, request).await;
+            }
             other => return other,
         };
         let session = self.sessions.renew(&session).await?;
@@ -252,26 +266,28 @@ impl Client {
         }
     }
 
-    async fn ask_with(&self, session: &Session, request: &Request) -> Result<Response<Incoming>, Failure> {
+    async fn ask_with(&self, session: &Session, request: &Request) -> Result<Response<Body>, Failure> {
         let counter = match request.verb {
             Verb::Get => &self.counts.gets,
             Verb::List => &self.counts.lists,
             Verb::Watch => &self.counts.watches,
+            Verb::Create => &self.counts.tokens,
         };
         counter.fetch_add(1, Relaxed);
-        let response = session.transport().send(self.build(session, request)?).await;
-        let response = response.map_err(|error| classify(&error))?;
+        let purpose = if request.verb == Verb::Watch { Purpose::Watch } else { Purpose::Request };
+        let response = session.transport().send(self.build(session, request)?, purpose).await;
+        let response = response.map_err(|error| classify(&*error))?;
         if let Some(ahead) = clock_ahead(&response) {
             self.clock_ahead.store(ahead, Relaxed);
         }
         let json = content_type(&response).starts_with("application/json");
-        match response.status().as_u16() {
-            200 if json => Ok(response),
+        match (response.status().as_u16(), request.verb) {
+            (200, _) | (201, Verb::Create) if json => Ok(response),
             _ => Err(refused(response).await),
         }
     }
 
-    fn build(&self, session: &Session, request: &Request) -> Result<http::Request<Full<Bytes>>, Failure> {
+    fn build(&self, session: &Session, request: &Request) -> Result<http::Request<Bytes>, Failure> {
         let mut parts = self.target.server.clone().into_parts();
         // A server behind a gateway has a path of its own (Rancher does that).
         let prefix = parts.path_and_query.as_ref().map_or("", |path| path.path()).trim_end_matches('/');
@@ -280,11 +296,17 @@ impl Client {
             .map_err(|_| Failure::BadStream("a continue token that is no text"))?;
         parts.path_and_query = Some(path);
         let uri = Uri::from_parts(parts).map_err(|_| Failure::BadStream("a server address without a host"))?;
-        let mut built = http::Request::new(Full::default());
+        let mut built = http::Request::new(request.body.clone().unwrap_or_default());
         *built.uri_mut() = uri;
+        if request.verb == Verb::Create {
+            *built.method_mut() = Method::POST;
+        }
         let headers = built.headers_mut();
         *headers = self.target.headers.clone();
         headers.insert(ACCEPT, HeaderValue::from_static(request.accept));
+        if request.body.is_some() {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
         headers.insert(USER_AGENT, HeaderValue::from_static(concat!("secretfs/", env!("CARGO_PKG_VERSION"))));
         if let Some(authorization) = session.authorization() {
             headers.insert(AUTHORIZATION, authorization.clone());
@@ -319,22 +341,21 @@ impl Client {
 }
 
 /// Reads a body to its end into memory that is wiped.
-async fn read_body(response: Response<Incoming>, limit: usize) -> Result<Buffer, Failure> {
+async fn read_body(response: Response<Body>, limit: usize) -> Result<Buffer, Failure> {
+    let length = response.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     let mut body = response.into_body();
     let mut buffer = Buffer::new(limit);
-    if let Some(length) = body.size_hint().exact() {
-        buffer.reserve(usize::try_from(length).unwrap_or(usize::MAX))?;
+    if let Some(length) = length {
+        buffer.reserve(length)?;
     }
-    while let Some(frame) = body.frame().await {
-        if let Ok(data) = frame.map_err(|error| classify(&error))?.into_data() {
-            buffer.extend(&data)?;
-        }
+    while let Some(piece) = body.next().await {
+        buffer.extend(&piece?)?;
     }
     Ok(buffer)
 }
 
 /// What an answer means that is not the JSON that was asked for.
-async fn refused(response: Response<Incoming>) -> Failure {
+async fn refused(response: Response<Body>) -> Failure {
     const LONGEST: usize = 64 << 10;
     let code = response.status().as_u16();
     let content = content_type(&response).to_owned();
@@ -352,7 +373,7 @@ async fn refused(response: Response<Incoming>) -> Failure {
 }
 
 /// The `Date` of an answer less our time, in seconds.
-fn clock_ahead(response: &Response<Incoming>) -> Option<i64> {
+fn clock_ahead(response: &Response<Body>) -> Option<i64> {
     let theirs = httpdate::parse_http_date(response.headers().get(DATE)?.to_str().ok()?).ok()?;
     Some(match theirs.duration_since(SystemTime::now()) {
         Ok(ahead) => ahead.as_secs().cast_signed(),
@@ -360,6 +381,6 @@ fn clock_ahead(response: &Response<Incoming>) -> Option<i64> {
     })
 }
 
-fn content_type(response: &Response<Incoming>) -> &str {
+fn content_type(response: &Response<Body>) -> &str {
     response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("")
 }

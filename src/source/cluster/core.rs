@@ -11,7 +11,7 @@ use super::backoff::Backoff;
 use super::client::Client;
 use super::failure::Failure;
 use super::request;
-use super::watch::Timing;
+use super::watch::{Timing, is_older};
 use crate::object::{Object, ObjectId, object_from_json};
 use crate::store::{Known, Refusal, Store};
 
@@ -68,6 +68,16 @@ impl Core {
         let same = |known: &Known| known.meta().uid == object.meta.uid && known.meta().version == object.meta.version;
         if !self.store.get(object.id()).is_some_and(|known| same(&known)) {
             self.store.put(object);
+        }
+    }
+
+    /// The same, unless a newer version of it is there: a GET may overtake a watch, and content does not go back and forth.
+    pub fn put_newer(&self, object: Object) {
+        let newer_known = self.loaded(object.id()).is_some_and(|known| {
+            known.meta.uid == object.meta.uid && is_older(&object.meta.version, &known.meta.version)
+        });
+        if !newer_known {
+            self.put_changed(object);
         }
     }
 

@@ -21,10 +21,13 @@ use crate::store::Store;
 /// A request as the server got it.
 #[derive(Clone, Debug)]
 pub struct Seen {
+    pub method: String,
     /// Path and query.
     pub target: String,
     /// The header lines, lower-case names.
     pub headers: String,
+    /// Of a request that has a Content-Length.
+    pub body: String,
     /// How many connections there had been when it came, this one included.
     pub connection: usize,
 }
@@ -157,8 +160,17 @@ async fn serve(
         };
         let head = String::from_utf8(buffer.drain(..end + 4).collect()).unwrap();
         let (first, headers) = head.split_once("\r\n").unwrap();
-        let target = first.split(' ').nth(1).unwrap().to_owned();
-        let seen = Seen { target, headers: headers.to_owned(), connection };
+        let mut words = first.split(' ').map(str::to_owned);
+        let (method, target) = (words.next().unwrap(), words.next().unwrap());
+        let length = headers.lines().find_map(|line| line.strip_prefix("content-length: "));
+        let length = length.map_or(0, |length| length.parse().unwrap());
+        while buffer.len() < length {
+            if socket.read_buf(&mut buffer).await? == 0 {
+                return Ok(());
+            }
+        }
+        let body = String::from_utf8(buffer.drain(..length).collect()).unwrap();
+        let seen = Seen { method, target, headers: headers.to_owned(), body, connection };
         log.lock().unwrap().push(seen.clone());
         for step in answer(&seen) {
             match step {
@@ -238,6 +250,20 @@ pub fn page(version: &str, next: &str, items: &[Json]) -> Json {
 
 fn metadata(name: &str, version: &str) -> Json {
     json!({"name": name, "namespace": "prod", "uid": format!("uid-{name}"), "resourceVersion": version})
+}
+
+/// A pod in the namespace prod on a node.
+pub fn pod(name: &str, version: &str, node: &str) -> Json {
+    json!({"kind": "Pod", "apiVersion": "v1", "metadata": metadata(name, version), "spec": {"nodeName": node}})
+}
+
+pub fn pod_page(version: &str, next: &str, items: &[Json]) -> Json {
+    json!({"kind": "PodList", "apiVersion": "v1", "items": items,
+        "metadata": {"resourceVersion": version, "continue": next}})
+}
+
+pub fn pod_id(name: &str) -> ObjectId {
+    ObjectId { kind: Kind::Pod, ..id(name) }
 }
 
 pub fn id(name: &str) -> ObjectId {

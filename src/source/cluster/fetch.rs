@@ -12,7 +12,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
@@ -22,6 +22,7 @@ use super::crawl::{Crawl, Crawls};
 use super::failure::Failure;
 use super::watch::is_older;
 use crate::object::{Kind, Meta, Namespace, Object, ObjectId};
+use crate::source::freshness::{Freshness, State};
 use crate::store::{Known, Refusal};
 
 /// What came of a fetch; `None` while it is under way.
@@ -35,6 +36,8 @@ struct Followed {
     removed: u64,
     /// The uid and version that were stored last; the values may have been let go of since.
     stored: Option<(Arc<str>, Arc<str>)>,
+    /// When that was.
+    stored_at: Option<SystemTime>,
     /// The task that is fetching it now.
     fetch: Option<watch::Receiver<Outcome>>,
 }
@@ -46,6 +49,14 @@ pub struct Fetcher {
     crawls: Crawls,
     /// Which objects are listed: a crawl need not bring others.
     selector: Mutex<Option<String>>,
+}
+
+impl Followed {
+    fn store(&mut self, core: &Core, object: Object, put: impl FnOnce(&Core, Object)) {
+        self.stored = Some((object.meta.uid.clone(), object.meta.version.clone()));
+        self.stored_at = Some(SystemTime::now());
+        put(core, object);
+    }
 }
 
 impl Fetcher {
@@ -129,8 +140,29 @@ impl Fetcher {
             return;
         }
         let entry = followed.entry(object.id().clone()).or_default();
-        entry.stored = Some((object.meta.uid.clone(), object.meta.version.clone()));
-        self.core.store.put(object);
+        entry.store(&self.core, object, |core, object| drop(core.store.put(object)));
+    }
+
+    /// How fresh each object is whose values are kept or wanted, where `list` says how fresh the list is that has it.
+    pub fn freshness(&self, list: impl Fn(&ObjectId) -> Option<Freshness>) -> Vec<(ObjectId, Freshness)> {
+        let followed = self.lock();
+        let fresh = |id: &ObjectId, entry: &Followed| {
+            let confirmed = entry.stored_at;
+            let state = match self.core.store.get(id) {
+                _ if self.core.store.is_withdrawn(id) => State::Forbidden,
+                // A newer version is on its way.
+                Some(Known::Loaded(_)) if entry.fetch.is_some() => State::Stale,
+                Some(Known::Loaded(_)) => {
+                    let list = list(id).unwrap_or(Freshness { state: State::Stale, confirmed: None });
+                    let state = if list.state == State::Live { State::Live } else { State::Stale };
+                    return Some(Freshness { state, confirmed: list.confirmed.max(confirmed) });
+                }
+                _ if entry.fetch.is_some() => State::Unknown,
+                _ => return None,
+            };
+            Some(Freshness { state, confirmed })
+        };
+        followed.iter().filter_map(|(id, entry)| Some((id.clone(), fresh(id, entry)?))).collect()
     }
 
     /// Whether a crawl has brought the object, and nothing has been reported about it meanwhile.
@@ -186,8 +218,7 @@ impl Fetcher {
         let gone_now = entry.reports > 0 && entry.removed == entry.reports;
         let told = match answer {
             Ok(object) if !removed_meanwhile => {
-                entry.stored = Some((object.meta.uid.clone(), object.meta.version.clone()));
-                self.core.put(object);
+                entry.store(&self.core, object, Core::put);
                 self.core.loaded(id).ok_or_else(|| not_found(id))
             }
             Ok(_) if gone_now => Err(not_found(id)),

@@ -46,7 +46,7 @@ pub struct Stamp {
 }
 
 impl Stamp {
-    fn of(path: &Path) -> Self {
+    pub fn of(path: &Path) -> Self {
         use std::os::unix::fs::MetadataExt as _;
         let seen = fs::metadata(path).ok().map(|m| (m.ino(), m.len(), m.mtime(), m.mtime_nsec()));
         Stamp { path: path.to_path_buf(), seen }

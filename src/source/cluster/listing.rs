@@ -19,6 +19,7 @@ use crate::object::{
     DecodeError, Kind, Meta, Namespace, Page, meta_from_json, meta_page_from_json, namespace_from_json,
     namespace_page_from_json,
 };
+use crate::source::freshness::{Freshness, Heard, State};
 use crate::store::Refusal;
 
 /// How often a list is begun anew whose pages went out of date while it was read.
@@ -53,12 +54,14 @@ pub struct Progress {
 pub struct Listing {
     pub collection: Collection,
     progress: watch::Sender<Progress>,
+    heard: Heard,
     task: OnceLock<AbortHandle>,
 }
 
 impl Listing {
     pub fn start(core: &Arc<Core>, collection: Collection, names: impl Names) -> Arc<Self> {
-        let listing = Arc::new(Listing { collection, progress: watch::Sender::default(), task: OnceLock::new() });
+        let (progress, heard) = (watch::Sender::default(), Heard::default());
+        let listing = Arc::new(Listing { collection, progress, heard, task: OnceLock::new() });
         let running = listing.clone();
         let shared = core.clone();
         let _ = listing.task.set(core.spawn(async move { running.run(&shared, &names).await }));
@@ -81,6 +84,17 @@ impl Listing {
 
     pub fn progress(&self) -> Progress {
         self.progress.borrow().clone()
+    }
+
+    pub fn freshness(&self) -> Freshness {
+        let progress = self.progress.borrow();
+        let state = match &progress.refusal {
+            _ if progress.live => State::Live,
+            Some(Refusal::Forbidden { .. }) if !progress.complete => State::Forbidden,
+            _ if progress.complete => State::Stale,
+            _ => State::Unknown,
+        };
+        Freshness { state, confirmed: self.heard.last() }
     }
 
     /// Waits until the store has had a complete list, or until that was refused.
@@ -141,6 +155,7 @@ impl Listing {
     ) -> Result<(), Failure> {
         if version.is_none() {
             *version = Some(self.list(core, names).await?);
+            self.heard.now();
             self.progress.send_replace(Progress { complete: true, live: true, ..Progress::default() });
         }
         let timing = &core.timing;
@@ -156,7 +171,7 @@ impl Listing {
         }
         self.progress.send_replace(Progress { complete: true, live: true, ..Progress::default() });
         loop {
-            read(&core.client, stream, timing.limit(seconds), version, |event, object| match event {
+            read(&core.client, stream, timing.limit(seconds), version, &self.heard, |event, object| match event {
                 Event::Bookmark => Ok("".into()),
                 event => names.take(event, object),
             })

@@ -6,12 +6,14 @@
 //! 2. [`identity`] reads the credentials, [`exec`] by a plugin; [`session`] renews them; [`transport`] connects.
 //! 3. [`client`] makes the requests of [`request`], bounded by [`buffer`], and tells failures apart ([`failure`]).
 //! 4. [`watch`] reads watches; [`named`] follows one object, [`followers`] has them all; [`listing`] keeps names, [`fetch`]
-//!    the values of listed objects ([`crawl`] many at once), and [`places`] decides by the user's rights which listings there are. They share
-//!    [`core`] and wait by [`backoff`].
+//!    the values of listed objects ([`crawl`] many at once), and [`places`] decides by the user's rights which listings there are;
+//!    [`gathered`] keeps sets of whole objects. They share [`core`] and wait by [`backoff`].
+//! 5. [`token`] asks for service account tokens.
 //!
 //! An outage deletes nothing: only a DELETED event, the API's own 404 about that object and a complete list remove anything.
 
 mod backoff;
+mod body;
 mod buffer;
 mod client;
 mod config;
@@ -22,7 +24,9 @@ mod exec;
 mod failure;
 mod fetch;
 mod followers;
+mod gathered;
 mod headers;
+mod http2;
 mod identity;
 mod listing;
 mod named;
@@ -30,6 +34,7 @@ mod places;
 mod proxy;
 mod request;
 mod session;
+mod token;
 mod transport;
 mod watch;
 mod wiping;
@@ -50,11 +55,12 @@ pub use examine::{Examination, Names, Right, Verdict};
 use self::core::{Core, not_found};
 use client::Client;
 use config::{Environment, Target};
+use named::Absence;
 use places::Places;
 use watch::Timing;
 
-use super::{Report, Scope, Source};
-use crate::object::{Kind, Namespace, Object, ObjectId};
+use super::{Knowledge, Report, Scope, Set, Source};
+use crate::object::{Kind, Namespace, Object, ObjectId, Token, TokenAsk};
 use crate::store::{Refusal, Store};
 
 /// What `status` shows of a cluster.
@@ -110,6 +116,32 @@ impl Cluster {
     }
 }
 
+impl Cluster {
+    /// The object, followed from now on by whatever keeps it current.
+    async fn obtain(&self, id: ObjectId, absence: Absence) -> Result<Arc<Object>, Refusal> {
+        let places = &self.places;
+        loop {
+            if let Some(answer) = places.gathered(&id) {
+                return answer;
+            }
+            let listing = places.listing_of(&id).map(|listing| listing.progress());
+            // Names may not be listed, but this one may be read.
+            let listing = listing.filter(|progress| progress.complete || progress.refusal.is_none());
+            let Some(progress) = listing else {
+                match places.followers.follow(id.clone(), absence).await {
+                    Some(answer) => return answer,
+                    // A listing has taken over meanwhile.
+                    None => continue,
+                }
+            };
+            if progress.complete && progress.live && self.core.store.get(&id).is_none() {
+                return Err(not_found(&id));
+            }
+            return places.fetcher.follow(id).await;
+        }
+    }
+}
+
 impl Source for Cluster {
     fn list(&self, scope: Scope) -> BoxFuture<'_, Result<(), Refusal>> {
         Box::pin(self.places.list(scope))
@@ -120,25 +152,20 @@ impl Source for Cluster {
     }
 
     fn follow(&self, id: ObjectId) -> BoxFuture<'_, Result<Arc<Object>, Refusal>> {
-        Box::pin(async move {
-            let places = &self.places;
-            loop {
-                let listing = places.listing_of(&id).map(|listing| listing.progress());
-                // Names may not be listed, but this one may be read.
-                let listing = listing.filter(|progress| progress.complete || progress.refusal.is_none());
-                let Some(progress) = listing else {
-                    match places.followers.follow(id.clone(), places.absence()).await {
-                        Some(answer) => return answer,
-                        // A listing has taken over meanwhile.
-                        None => continue,
-                    }
-                };
-                if progress.complete && progress.live && self.core.store.get(&id).is_none() {
-                    return Err(not_found(&id));
-                }
-                return places.fetcher.follow(id).await;
-            }
-        })
+        Box::pin(self.obtain(id, self.places.absence()))
+    }
+
+    fn need(&self, id: ObjectId) -> BoxFuture<'_, Result<Arc<Object>, Refusal>> {
+        self.places.followers.expect(id.clone());
+        Box::pin(self.obtain(id, Absence::Wait))
+    }
+
+    fn gather(&self, set: Set) -> BoxFuture<'_, Result<(), Refusal>> {
+        Box::pin(self.places.gather(set))
+    }
+
+    fn token(&self, ask: TokenAsk) -> BoxFuture<'_, Result<Option<Token>, Refusal>> {
+        Box::pin(async move { token::issue(&self.core.client, &ask).await.map(Some) })
     }
 
     fn forget(&self, id: &ObjectId) {
@@ -153,10 +180,15 @@ impl Source for Cluster {
                 ("gets", requests.gets),
                 ("lists", requests.lists),
                 ("watches", requests.watches),
+                ("tokens", requests.tokens),
                 ("failures", requests.failures),
                 ("open_watches", requests.open_watches),
             ],
         }
+    }
+
+    fn knowledge(&self) -> Knowledge {
+        self.places.knowledge()
     }
 
     fn describe(&self) -> String {

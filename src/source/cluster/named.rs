@@ -8,7 +8,6 @@
 //! Where the name may be read but not watched it is polled.
 
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
@@ -19,8 +18,9 @@ use tokio::time::{sleep, timeout};
 use super::core::{Before, Core, Denials, Pace, not_found};
 use super::failure::Failure;
 use super::request;
-use super::watch::{Event, is_older, read};
+use super::watch::{Event, read};
 use crate::object::{DecodeError, Object, ObjectId, object_from_json, object_meta_from_json};
+use crate::source::freshness::{Freshness, Heard, State};
 use crate::store::{Known, Refusal};
 
 /// How many polls pass before a refused watch is tried again: rights may have been given.
@@ -50,25 +50,33 @@ pub enum Absence {
     Leave,
 }
 
+/// Whether an object is followed, and for how long if it is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Course {
+    On(Absence),
+    /// The task has said its last word.
+    Ended,
+}
+
 /// One followed object, for those who ask for it.
 pub struct Named {
     core: Arc<Core>,
     id: ObjectId,
-    absence: Absence,
+    course: Mutex<Course>,
     answer: watch::Sender<Answer>,
     asked: Notify,
     denials: Mutex<Denials>,
+    heard: Heard,
     task: OnceLock<AbortHandle>,
-    /// Set when the task has said its last word.
-    left: AtomicBool,
 }
 
 impl Named {
     /// Begins to follow `id`.
     pub fn start(core: &Arc<Core>, id: ObjectId, absence: Absence) -> Arc<Self> {
         let answer = watch::Sender::new(Answer::Pending);
-        let (denials, task, left) = (Mutex::default(), OnceLock::new(), AtomicBool::new(false));
-        let named = Named { core: core.clone(), id, absence, answer, asked: Notify::new(), denials, task, left };
+        let (denials, task, course) = (Mutex::default(), OnceLock::new(), Mutex::new(Course::On(absence)));
+        let (asked, heard) = (Notify::new(), Heard::default());
+        let named = Named { core: core.clone(), id, course, answer, asked, denials, heard, task };
         let named = Arc::new(named);
         let running = named.clone();
         let _ = named.task.set(core.spawn(async move { running.run().await }));
@@ -80,8 +88,26 @@ impl Named {
         if let Some(task) = self.task.get() {
             task.abort();
         }
-        self.left.store(true, Relaxed);
+        *self.course() = Course::Ended;
         self.answer.send_replace(Answer::Ended);
+    }
+
+    /// Somebody else asks for it. Whether it is followed still, and will be waited for if that is asked for.
+    pub fn join(&self, absence: Absence) -> bool {
+        let mut course = self.course();
+        match *course {
+            Course::Ended => false,
+            Course::On(_) => {
+                if absence == Absence::Wait {
+                    *course = Course::On(Absence::Wait);
+                }
+                true
+            }
+        }
+    }
+
+    fn course(&self) -> MutexGuard<'_, Course> {
+        self.course.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// The object, or why there is none. Waits for the first answer only, or for a new attempt if the last one failed.
@@ -118,6 +144,23 @@ impl Named {
         }
     }
 
+    /// `None`: only its name is kept.
+    pub fn freshness(&self) -> Option<Freshness> {
+        let store = &self.core.store;
+        let known = store.get(&self.id);
+        let state = match (&known, &*self.answer.borrow()) {
+            (Some(Known::Named(_)), _) => return None,
+            (Some(Known::Loaded(_)), Answer::Known) => State::Live,
+            (Some(Known::Loaded(_)), _) => State::Stale,
+            (None, Answer::Refused(Refusal::Forbidden { .. })) => State::Forbidden,
+            (None, _) if store.is_withdrawn(&self.id) => State::Forbidden,
+            // An outage does not bring it back.
+            (None, _) if self.heard.last().is_some() => State::Gone,
+            (None, _) => State::Unknown,
+        };
+        Some(Freshness { state, confirmed: self.heard.last() })
+    }
+
     /// Asks beside the watch.
     async fn fetch(&self) -> Result<Arc<Object>, Refusal> {
         let object = self.core.get(&self.id).await.map_err(|failure| self.core.refusal(&self.id, failure))?;
@@ -127,7 +170,7 @@ impl Named {
 
     /// Whether nobody keeps it current any more.
     pub fn has_ended(&self) -> bool {
-        self.left.load(Relaxed)
+        *self.course() == Course::Ended
     }
 
     fn denials(&self) -> MutexGuard<'_, Denials> {
@@ -139,7 +182,7 @@ impl Named {
         let mut interrupted = false;
         loop {
             let ended = self.live(interrupted, &mut pace).await;
-            if self.is_left() {
+            if self.leave() {
                 // Who asks for it again begins anew; those who wait have their answer.
                 return self.conclude(ended.err());
             }
@@ -170,13 +213,22 @@ impl Named {
     /// The last word about an object that is left alone.
     fn conclude(&self, failure: Option<Failure>) {
         let refusal = failure.map_or_else(|| not_found(&self.id), |failure| self.core.refusal(&self.id, failure));
-        self.left.store(true, Relaxed);
         self.answer.send_replace(Answer::Refused(refusal));
+    }
+
+    /// Ends if there is nothing to follow and nothing to wait for. From then on nobody can [`join`](Named::join).
+    fn leave(&self) -> bool {
+        let mut course = self.course();
+        let left = *course == Course::On(Absence::Leave) && self.core.store.get(&self.id).is_none();
+        if left {
+            *course = Course::Ended;
+        }
+        left
     }
 
     /// Whether there is nothing to follow, and nothing to wait for.
     fn is_left(&self) -> bool {
-        self.absence == Absence::Leave && self.core.store.get(&self.id).is_none()
+        *self.course() == Course::On(Absence::Leave) && self.core.store.get(&self.id).is_none()
     }
 
     /// Learns about the object and keeps up with it until something fails.
@@ -226,7 +278,7 @@ impl Named {
                 met |= event == Event::Present;
                 self.take(event, object)
             };
-            read(client, stream, timing.limit(seconds), &mut version, take).await?;
+            read(client, stream, timing.limit(seconds), &mut version, &self.heard, take).await?;
             pace.reset();
             if self.is_left() {
                 return Ok(());
@@ -289,14 +341,9 @@ impl Named {
                 let object = object_from_json(self.id.kind, object)?;
                 self.check(object.id())?;
                 let version = object.meta.version.clone();
-                let newer_known = self
-                    .core
-                    .loaded(&self.id)
-                    .is_some_and(|known| known.meta.uid == object.meta.uid && is_older(&version, &known.meta.version));
-                // A GET that overtook the watch has shown a newer state: content does not go back and forth.
-                if !newer_known {
-                    self.put(object);
-                }
+                self.denials().reset();
+                self.core.put_newer(object);
+                self.answer.send_replace(Answer::Known);
                 Ok(version)
             }
         }
@@ -310,12 +357,14 @@ impl Named {
     }
 
     fn put(&self, object: Object) {
+        self.heard.now();
         self.denials().reset();
         self.core.put_changed(object);
         self.answer.send_replace(Answer::Known);
     }
 
     fn removed(&self) {
+        self.heard.now();
         self.core.store.remove(&self.id);
         self.answer.send_replace(Answer::Known);
     }

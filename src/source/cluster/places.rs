@@ -6,17 +6,18 @@
 //! go take that way back: what was only a name is withdrawn, and what somebody has read is followed by its name for as long
 //! as that is allowed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::core::Core;
+use super::core::{Core, not_found};
 use super::fetch::Fetcher;
 use super::followers::Followers;
+use super::gathered::Whole;
 use super::listing::{Listing, NamespaceNames, ObjectNames};
 use super::named::Absence;
 use super::request::Collection;
-use crate::object::{Kind, Namespace, ObjectId};
-use crate::source::Scope;
+use crate::object::{Kind, Namespace, Object, ObjectId};
+use crate::source::{Freshness, Knowledge, Scope, Set};
 use crate::store::{Access, Refusal};
 
 /// See the module's documentation.
@@ -61,7 +62,7 @@ impl Places {
         for listing in listings {
             match listing.first().await {
                 // There is another way: see `refused`.
-                Err(Refusal::Forbidden { .. }) if scope.namespace.is_none() => {}
+                Err(Refusal::Forbidden { .. }) => {}
                 other => other?,
             }
         }
@@ -88,6 +89,29 @@ impl Places {
         Ok(())
     }
 
+    /// Keeps a set of whole objects current, and waits for the first complete list.
+    pub async fn gather(self: &Arc<Self>, set: Set) -> Result<(), Refusal> {
+        self.listing(Collection::Whole(set)).first().await
+    }
+
+    /// What is known of an object by the sets that are gathered; `None` if it must be asked for.
+    pub fn gathered(&self, id: &ObjectId) -> Option<Result<Arc<Object>, Refusal>> {
+        let state = self.lock();
+        let mut sets = state.listings.iter().filter_map(|listing| match &listing.collection {
+            Collection::Whole(set) if set.kind() == id.kind => Some((set, listing.progress())),
+            _ => None,
+        });
+        let (set, progress) = sets.find(|(_, progress)| progress.complete)?;
+        match self.core.loaded(id) {
+            // A pod of another node is kept by other means, or by none.
+            Some(object) if set.holds(&object) => Some(Ok(object)),
+            Some(_) => None,
+            // These are all there are.
+            None if *set == Set::TrustBundles && progress.live => Some(Err(not_found(id))),
+            None => None,
+        }
+    }
+
     fn existing(&self, collection: &Collection) -> Option<Arc<Listing>> {
         self.lock().listings.iter().find(|listing| listing.collection == *collection).cloned()
     }
@@ -103,6 +127,10 @@ impl Places {
             Collection::Namespaces => Listing::start(&self.core, collection, NamespaceNames { places }),
             Collection::Objects { kind, namespace, .. } => {
                 let names = ObjectNames { kind: *kind, namespace: namespace.clone(), places };
+                Listing::start(&self.core, collection, names)
+            }
+            Collection::Whole(set) => {
+                let names = Whole::new(self.core.clone(), set);
                 Listing::start(&self.core, collection, names)
             }
         };
@@ -131,7 +159,29 @@ impl Places {
 
     /// How to ask for objects that are not listed: in a view their names may be anybody's guesses.
     pub fn absence(&self) -> Absence {
-        if self.lock().listings.is_empty() { Absence::Wait } else { Absence::Leave }
+        let shows_names = |listing: &Arc<Listing>| !matches!(listing.collection, Collection::Whole(_));
+        if self.lock().listings.iter().any(shows_names) { Absence::Leave } else { Absence::Wait }
+    }
+
+    /// How fresh everything is that is known.
+    pub fn knowledge(&self) -> Knowledge {
+        let listings = self.lock().listings.clone();
+        let mut of_place: HashMap<(Kind, Option<Namespace>), Freshness> = HashMap::new();
+        let mut lists = Vec::new();
+        for listing in listings {
+            let freshness = listing.freshness();
+            lists.push((listing.collection.name(), freshness));
+            if let Collection::Objects { kind, namespace, .. } = &listing.collection {
+                of_place.insert((*kind, namespace.clone()), freshness);
+            }
+        }
+        let list = |id: &ObjectId| {
+            let own = of_place.get(&(id.kind, Some(id.namespace.clone())));
+            own.or_else(|| of_place.get(&(id.kind, None))).copied()
+        };
+        let mut objects = self.fetcher.freshness(list);
+        objects.extend(self.followers.freshness());
+        Knowledge { lists, objects }
     }
 
     // ---- what the listings find out
@@ -152,6 +202,7 @@ impl Places {
         for id in self.fetcher.delisted(kind, namespace) {
             self.followers.start(id, Absence::Leave);
         }
+        self.followers.start_expected(kind, namespace);
         let access = if namespace.is_some() { Access::ByName } else { Access::Unread };
         self.core.store.set_access(kind, namespace, access);
     }
@@ -182,7 +233,7 @@ impl Places {
     /// What was followed in a namespace that is gone.
     fn end_namespace(&self, namespace: &Namespace) {
         self.end(|_, of| of == Some(namespace));
-        Kind::ALL.into_iter().for_each(|kind| drop(self.followers.end_all(kind, Some(namespace))));
+        self.followers.end_namespace(namespace);
     }
 
     fn end(&self, wanted: impl Fn(Kind, Option<&Namespace>) -> bool) {

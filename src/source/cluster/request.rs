@@ -1,6 +1,10 @@
 //! The few requests that are ever made, each as a path with its query: built from validated names, never from strings.
 
+use bytes::Bytes;
+use serde_json::json;
+
 use crate::object::{Kind, MAX_OBJECT_JSON, Namespace, ObjectId};
+use crate::source::{Set, TokenAsk};
 
 /// Names per page of a list. Measured with 10 000 Secrets: one page takes 60 ms, 21 pages of 500 take 92 ms; a page of
 /// this many is about 1 MB of metadata.
@@ -16,6 +20,8 @@ pub enum Verb {
     Get,
     List,
     Watch,
+    /// A token, which is all that is ever made: nothing of it stays in the cluster.
+    Create,
 }
 
 /// One request.
@@ -27,6 +33,14 @@ pub struct Request {
     pub accept: &'static str,
     /// The longest answer that is read, in bytes; for a watch, the longest event.
     pub limit: usize,
+    /// What is sent with it, in JSON: never a secret.
+    pub body: Option<Bytes>,
+}
+
+impl Request {
+    fn new(verb: Verb, target: String, accept: &'static str, limit: usize) -> Self {
+        Request { verb, target, accept, limit, body: None }
+    }
 }
 
 const JSON: &str = "application/json";
@@ -34,11 +48,15 @@ const JSON: &str = "application/json";
 const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
 
-/// All namespaces, or all objects of one kind in one namespace or in all: by their metadata only.
+/// A token and what the server says about it.
+const MAX_TOKEN: usize = 256 << 10;
+
+/// What is listed and watched as one: by metadata only, but for sets of whole objects.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Collection {
     Namespaces,
     Objects { kind: Kind, namespace: Option<Namespace>, selector: Option<String> },
+    Whole(Set),
 }
 
 impl Collection {
@@ -52,14 +70,17 @@ impl Collection {
             Collection::Objects { kind, namespace: None, .. } => {
                 format!("the list of {} in all namespaces", kind.plural())
             }
+            Collection::Whole(Set::PodsOf(node)) => format!("the list of pods on node {node}"),
+            Collection::Whole(Set::TrustBundles) => "the list of clustertrustbundles".to_owned(),
         }
     }
 
-    /// One page of names, from the beginning or from where a page before it ended.
+    /// One page, from the beginning or from where a page before it ended.
     pub fn page(&self, size: usize, next: Option<&str>) -> Request {
         let mut query = vec![("limit", size.to_string())];
         query.extend(next.map(|token| ("continue", token.to_owned())));
-        Request { verb: Verb::List, target: self.target(query), accept: METADATA_LIST, limit: MAX_PAGE }
+        let accept = if matches!(self, Collection::Whole(_)) { JSON } else { METADATA_LIST };
+        Request::new(Verb::List, self.target(query), accept, MAX_PAGE)
     }
 
     /// One page of whole objects.
@@ -67,10 +88,10 @@ impl Collection {
         Request { accept: JSON, ..self.page(size, next) }
     }
 
-    /// The changes of the names since `version`, for `seconds`.
+    /// The changes since `version`, for `seconds`.
     pub fn watch(&self, version: Option<&str>, seconds: u64) -> Request {
-        let query = watch_query(version, seconds);
-        Request { verb: Verb::Watch, target: self.target(query), accept: METADATA, limit: MAX_OBJECT_JSON }
+        let accept = if matches!(self, Collection::Whole(_)) { JSON } else { METADATA };
+        Request::new(Verb::Watch, self.target(watch_query(version, seconds)), accept, MAX_OBJECT_JSON)
     }
 
     fn target(&self, mut query: Vec<(&'static str, String)>) -> String {
@@ -80,6 +101,11 @@ impl Collection {
                 query.extend(selector.as_ref().map(|selector| ("labelSelector", selector.clone())));
                 with_query(collection_path(*kind, namespace.as_ref()), &query)
             }
+            Collection::Whole(Set::PodsOf(node)) => {
+                query.push(("fieldSelector", format!("spec.nodeName={node}")));
+                with_query(collection_path(Kind::Pod, None), &query)
+            }
+            Collection::Whole(Set::TrustBundles) => with_query(collection_path(Kind::ClusterTrustBundle, None), &query),
         }
     }
 }
@@ -87,7 +113,22 @@ impl Collection {
 /// One object with its values.
 pub fn object(id: &ObjectId) -> Request {
     let target = format!("{}/{}", collection_path(id.kind, Some(&id.namespace)), id.name);
-    Request { verb: Verb::Get, target, accept: JSON, limit: MAX_OBJECT_JSON }
+    Request::new(Verb::Get, target, JSON, MAX_OBJECT_JSON)
+}
+
+/// A new token of a service account: TokenRequest of authentication.k8s.io/v1.
+pub fn token(ask: &TokenAsk) -> Request {
+    let account = collection_path(Kind::ServiceAccount, Some(&ask.namespace));
+    let mut spec = json!({"expirationSeconds": ask.expiration_seconds});
+    if !ask.audience.is_empty() {
+        spec["audiences"] = json!([ask.audience]);
+    }
+    if let Some((name, uid)) = &ask.pod {
+        spec["boundObjectRef"] = json!({"apiVersion": "v1", "kind": "Pod", "name": name.as_str(), "uid": &**uid});
+    }
+    let body = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec});
+    let target = format!("{account}/{}/token", ask.service_account);
+    Request { body: Some(body.to_string().into()), ..Request::new(Verb::Create, target, JSON, MAX_TOKEN) }
 }
 
 /// One object without its values.
@@ -102,7 +143,7 @@ pub fn object_metadata_watch(id: &ObjectId, seconds: u64) -> Request {
 
 /// What the server is.
 pub fn version() -> Request {
-    Request { verb: Verb::Get, target: "/version".to_owned(), accept: JSON, limit: 64 << 10 }
+    Request { verb: Verb::Get, target: "/version".to_owned(), accept: JSON, limit: 64 << 10, body: None }
 }
 
 /// The changes of one object. RBAC allows it to whoever may watch that name (`resourceNames`).
@@ -110,7 +151,7 @@ pub fn object_watch(id: &ObjectId, version: Option<&str>, seconds: u64) -> Reque
     let mut query = watch_query(version, seconds);
     query.push(("fieldSelector", format!("metadata.name={}", id.name)));
     let target = with_query(collection_path(id.kind, Some(&id.namespace)), &query);
-    Request { verb: Verb::Watch, target, accept: JSON, limit: MAX_OBJECT_JSON }
+    Request::new(Verb::Watch, target, JSON, MAX_OBJECT_JSON)
 }
 
 fn watch_query(version: Option<&str>, seconds: u64) -> Vec<(&'static str, String)> {
@@ -124,9 +165,11 @@ fn watch_query(version: Option<&str>, seconds: u64) -> Vec<(&'static str, String
 }
 
 fn collection_path(kind: Kind, namespace: Option<&Namespace>) -> String {
+    let root = if kind.group().is_empty() { "api" } else { "apis" };
+    let (version, plural) = (kind.api_version(), kind.plural());
     match namespace {
-        Some(namespace) => format!("/api/v1/namespaces/{namespace}/{}", kind.plural()),
-        None => format!("/api/v1/{}", kind.plural()),
+        Some(namespace) if kind.is_namespaced() => format!("/{root}/{version}/namespaces/{namespace}/{plural}"),
+        _ => format!("/{root}/{version}/{plural}"),
     }
 }
 

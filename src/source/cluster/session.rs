@@ -4,6 +4,7 @@
 //!   daemon looks at nothing.
 //! * A credential that is about to expire is renewed ahead; the old one is used meanwhile.
 //! * On 401 everything is read again, exec plugin included, at most every ten seconds.
+//! * When the server's certificate is not accepted, the file of certificate authorities is read again if it has changed.
 //! * After a timeout the pool is replaced: its other connections lead the same way into the dark.
 //!
 //! Renewal runs in a task of its own, one at a time: whoever gives up waiting does not interrupt it.
@@ -15,7 +16,7 @@ use http::HeaderValue;
 
 use super::config::{ConnectError, Login, Target};
 use super::failure::Failure;
-use super::identity::Identity;
+use super::identity::{Identity, Stamp};
 use super::transport::{self, Transport};
 
 /// How old the knowledge of the credential files may be.
@@ -29,6 +30,8 @@ const RENEW_INTERVAL: Duration = Duration::from_secs(10);
 pub struct Session {
     identity: Arc<Identity>,
     transport: Arc<dyn Transport>,
+    /// The file of certificate authorities as it was when `transport` was made of it.
+    authorities: Option<Stamp>,
 }
 
 impl Session {
@@ -67,8 +70,7 @@ impl Sessions {
     /// Reads the credentials, running an exec plugin, and makes the first session. Talks to no server.
     pub async fn start(target: Arc<Target>, login: Login, timeout: Duration) -> Result<Self, ConnectError> {
         let identity = Identity::load(&target, login).await?;
-        let transport = transport::connect(&target, identity.certificate.as_ref(), timeout)?;
-        let current = Arc::new(Session { identity: Arc::new(identity), transport });
+        let current = Arc::new(Session::start(&target, identity.into(), timeout)?);
         let state = Mutex::new(State { current, looked: Instant::now(), renewed: None });
         Ok(Sessions(Arc::new(Shared { target, timeout, state, renewal: tokio::sync::Mutex::new(()) })))
     }
@@ -107,8 +109,25 @@ impl Sessions {
         let mut state = self.0.lock();
         if Arc::ptr_eq(&state.current, session) {
             let (identity, transport) = (session.identity.clone(), session.transport.afresh());
-            state.current = Arc::new(Session { identity, transport });
+            let authorities = session.authorities.clone();
+            state.current = Arc::new(Session { identity, transport, authorities });
         }
+    }
+
+    /// The server's certificate was not accepted: gives a session that knows other authorities, if there are others now.
+    /// kube's verifier reads their file again too, but at most once a minute.
+    pub async fn retrust(&self, session: &Arc<Session>) -> Option<Arc<Session>> {
+        let (shared, session) = (self.0.clone(), session.clone());
+        tokio::task::spawn_blocking(move || shared.retrust(&session)).await.ok().flatten()
+    }
+}
+
+impl Session {
+    fn start(target: &Target, identity: Arc<Identity>, timeout: Duration) -> Result<Self, ConnectError> {
+        // First: a change while reading is then noticed the next time.
+        let authorities = target.trust.roots_file.as_deref().map(Stamp::of);
+        let transport = transport::connect(target, identity.certificate.as_ref(), timeout)?;
+        Ok(Session { identity, transport, authorities })
     }
 }
 
@@ -119,6 +138,32 @@ impl Shared {
 
     fn may_renew(&self) -> bool {
         self.lock().renewed.as_ref().is_none_or(|(at, _)| at.elapsed() >= RENEW_INTERVAL)
+    }
+
+    fn retrust(&self, session: &Arc<Session>) -> Option<Arc<Session>> {
+        let current = self.lock().current.clone();
+        if current.authorities != session.authorities {
+            // Another request was faster.
+            return Some(current);
+        }
+        if !session.authorities.as_ref()?.has_changed() {
+            return None;
+        }
+        match Session::start(&self.target, session.identity.clone(), self.timeout) {
+            Ok(trusting) => {
+                tracing::debug!("{}: certificate authorities read again", self.target.description);
+                let trusting = Arc::new(trusting);
+                let mut state = self.lock();
+                if Arc::ptr_eq(&state.current, session) {
+                    state.current = trusting.clone();
+                }
+                Some(trusting)
+            }
+            Err(error) => {
+                tracing::warn!("{}: keeping the old certificate authorities: {error}", self.target.description);
+                None
+            }
+        }
     }
 
     /// Renews if files have changed or the end is near.
@@ -155,10 +200,12 @@ impl Shared {
     async fn replacement(&self, stale: &Session) -> Result<Arc<Session>, Failure> {
         let identity = Identity::load(&self.target, Login::Silent).await?;
         tracing::debug!("{}: credentials read again", self.target.description);
-        let transport = match identity.certificate == stale.identity.certificate {
-            true => stale.transport.clone(),
-            false => transport::connect(&self.target, identity.certificate.as_ref(), self.timeout)?,
-        };
-        Ok(Arc::new(Session { identity: Arc::new(identity), transport }))
+        Ok(Arc::new(match identity.certificate == stale.identity.certificate {
+            true => {
+                let (transport, authorities) = (stale.transport.clone(), stale.authorities.clone());
+                Session { identity: identity.into(), transport, authorities }
+            }
+            false => Session::start(&self.target, identity.into(), self.timeout)?,
+        }))
     }
 }

@@ -2,7 +2,10 @@
 
 mod connecting;
 mod following;
+mod gathering;
 mod lies;
 mod listing;
+mod needing;
 mod requests;
 mod rotation;
+mod tokens;

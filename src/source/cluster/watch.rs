@@ -11,7 +11,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::BodyExt as _;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout_at};
@@ -19,8 +18,10 @@ use tokio::time::{Instant, timeout_at};
 use super::backoff::random_fraction;
 use super::buffer::Lines;
 use super::client::{Client, Stream};
-use super::failure::{Failure, classify, status_failure};
+use super::failure::{Failure, status_failure};
+use super::transport::Moved;
 use crate::object::{DecodeError, MAX_OBJECT_JSON, version_from_json};
+use crate::source::freshness::Heard;
 
 /// A watch that ends sooner than this did not end because it was asked to: without a pause, the next might follow at once
 /// and for ever.
@@ -71,41 +72,61 @@ struct EventJson<'a> {
 }
 
 /// Hands each event to `take`, which gives its resourceVersion back, until the server ends the watch in order, which it must
-/// do within `length`. `version` is always that of the last event taken, so that another watch can go on from there.
+/// do within `length`. `version` is always that of the last event taken, so that another watch can go on from there. Every
+/// sign of life is noted in `heard`.
 pub async fn read(
     client: &Client,
-    stream: Stream,
+    mut stream: Stream,
     length: Duration,
     version: &mut Option<Arc<str>>,
+    heard: &Heard,
     take: impl FnMut(Event, &[u8]) -> Result<Arc<str>, DecodeError>,
 ) -> Result<(), Failure> {
-    let result = read_until(stream, Instant::now() + length, version, take).await;
+    heard.now();
+    let result = read_until(&mut stream, Instant::now() + length, version, heard, take).await;
     if result.is_err() {
         client.note(&result);
+    }
+    if result == Err(Failure::TimedOut) {
+        stream.body.condemn();
     }
     result
 }
 
 async fn read_until(
-    mut stream: Stream,
+    stream: &mut Stream,
     deadline: Instant,
     version: &mut Option<Arc<str>>,
+    heard: &Heard,
     mut take: impl FnMut(Event, &[u8]) -> Result<Arc<str>, DecodeError>,
 ) -> Result<(), Failure> {
     // An event is a little longer than its object.
     let mut lines = Lines::new(MAX_OBJECT_JSON + 1024);
     let began = Instant::now();
     loop {
-        let Ok(frame) = timeout_at(deadline, stream.body.frame()).await else { return Err(Failure::TimedOut) };
-        let Some(frame) = frame else {
+        let piece = tokio::select! {
+            biased;
+            piece = timeout_at(deadline, stream.body.next()) => piece,
+            // It goes on from the version of the last event.
+            () = moved(&mut stream.moved), if !lines.is_partial() => return Ok(()),
+        };
+        let Ok(piece) = piece else { return Err(Failure::TimedOut) };
+        let Some(piece) = piece else {
             let orderly = !lines.is_partial() && began.elapsed() > TOO_SHORT;
             return if orderly { Ok(()) } else { Err(Failure::Cut) };
         };
-        let Ok(data) = frame.map_err(|error| classify(&error))?.into_data() else { continue };
-        lines.feed(&data, |line| {
+        lines.feed(&piece?, |line| {
             *version = Some(take_line(line, &mut take)?);
             Ok::<_, Failure>(())
         })?;
+        heard.now();
+    }
+}
+
+async fn moved(moved: &mut Option<Moved>) {
+    match moved {
+        Some(moved) => moved.wait().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -188,43 +209,47 @@ mod tests {
         assert!(!is_older("a", "b") && !is_older("9", "b"));
     }
 
-    proptest! {
-        #[test]
-        fn arbitrary_lines_never_panic(line in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = take_all(&line);
-        }
+    mod properties {
+        use super::*;
 
-        /// However the network cuts the stream, and whatever happens to single bytes of it.
-        #[test]
-        fn any_line_of_a_watch_is_an_event_or_a_failure(
-            kinds in proptest::collection::vec(proptest::sample::select(vec!["ADDED", "MODIFIED", "DELETED", "BOOKMARK"]), 1..8),
-            cuts in proptest::collection::vec(any::<proptest::sample::Index>(), 0..8),
-            flips in proptest::collection::vec((any::<proptest::sample::Index>(), 1u8..), 0..4),
-        ) {
-            let line = |(at, kind): (usize, &&str)| {
-                format!(r#"{{"type":"{kind}","object":{{"kind":"Secret","metadata":{{"resourceVersion":"{at}"}}}}}}"#) + "\n"
-            };
-            let mut stream: Vec<u8> = kinds.iter().enumerate().map(line).collect::<String>().into_bytes();
-            for (at, flip) in &flips {
-                let at = at.index(stream.len());
-                stream[at] ^= flip;
+        proptest! {
+            #[test]
+            fn arbitrary_lines_never_panic(line in proptest::collection::vec(any::<u8>(), 0..200)) {
+                let _ = take_all(&line);
             }
-            let mut places: Vec<usize> = cuts.iter().map(|cut| cut.index(stream.len() + 1)).collect();
-            places.extend([0, stream.len()]);
-            places.sort();
-            let (mut lines, mut seen) = (Lines::new(1024), Vec::new());
-            let fed: Result<(), Failure> = places.windows(2).try_for_each(|pair| {
-                lines.feed(&stream[pair[0]..pair[1]], |line| {
-                    seen.push(take_all(line)?);
-                    Ok::<_, Failure>(())
-                })
-            });
-            if flips.is_empty() {
-                prop_assert!(fed.is_ok() && !lines.is_partial());
-                let versions: Vec<&str> = seen.iter().map(|(_, version)| &**version).collect();
-                prop_assert_eq!(versions, (0..kinds.len()).map(|at| at.to_string()).collect::<Vec<_>>());
-            } else {
-                prop_assert!(seen.len() <= kinds.len() + flips.len(), "a byte makes at most one more line");
+
+            /// However the network cuts the stream, and whatever happens to single bytes of it.
+            #[test]
+            fn any_line_of_a_watch_is_an_event_or_a_failure(
+                kinds in proptest::collection::vec(proptest::sample::select(vec!["ADDED", "MODIFIED", "DELETED", "BOOKMARK"]), 1..8),
+                cuts in proptest::collection::vec(any::<proptest::sample::Index>(), 0..8),
+                flips in proptest::collection::vec((any::<proptest::sample::Index>(), 1u8..), 0..4),
+            ) {
+                let line = |(at, kind): (usize, &&str)| {
+                    format!(r#"{{"type":"{kind}","object":{{"kind":"Secret","metadata":{{"resourceVersion":"{at}"}}}}}}"#) + "\n"
+                };
+                let mut stream: Vec<u8> = kinds.iter().enumerate().map(line).collect::<String>().into_bytes();
+                for (at, flip) in &flips {
+                    let at = at.index(stream.len());
+                    stream[at] ^= flip;
+                }
+                let mut places: Vec<usize> = cuts.iter().map(|cut| cut.index(stream.len() + 1)).collect();
+                places.extend([0, stream.len()]);
+                places.sort();
+                let (mut lines, mut seen) = (Lines::new(1024), Vec::new());
+                let fed: Result<(), Failure> = places.windows(2).try_for_each(|pair| {
+                    lines.feed(&stream[pair[0]..pair[1]], |line| {
+                        seen.push(take_all(line)?);
+                        Ok::<_, Failure>(())
+                    })
+                });
+                if flips.is_empty() {
+                    prop_assert!(fed.is_ok() && !lines.is_partial());
+                    let versions: Vec<&str> = seen.iter().map(|(_, version)| &**version).collect();
+                    prop_assert_eq!(versions, (0..kinds.len()).map(|at| at.to_string()).collect::<Vec<_>>());
+                } else {
+                    prop_assert!(seen.len() <= kinds.len() + flips.len(), "a byte makes at most one more line");
+                }
             }
         }
     }

@@ -4,14 +4,13 @@
 //! decodes strictly (kubectl's default is `--validate=strict`) and validates (pkg/apis/core/validation). Kinds that have
 //! no files are passed over; a kind that is to be read is one more arm of [`object`].
 
-use std::collections::BTreeMap;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::error::{Checked, Label, Refused};
 use super::node::{Content, Map, Node};
 use super::{base64, metadata};
 use crate::memory::Wiped;
-use crate::object::{Key, Kind, MAX_DATA_BYTES, Namespace, ObjectId, Value};
+use crate::object::{Body, Data, Key, Kind, MAX_DATA_BYTES, Namespace, ObjectId, Value, body_from_value};
 
 /// How much decoded base64 one file may hold, in bytes. The file's own limit bounds it already, except for aliases.
 pub(super) const MAX_DECODED_BYTES: usize = 256 << 20;
@@ -22,19 +21,18 @@ const CONFIG_MAP_FIELDS: &[&str] = &["apiVersion", "kind", "metadata", "data", "
 /// Labels of an object, for selectors only.
 pub(super) type Labels = BTreeMap<String, String>;
 
-/// One Secret or ConfigMap of a manifest.
+/// One object of a manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Manifest {
     pub id: ObjectId,
-    pub data: BTreeMap<Key, Value>,
-    pub immutable: bool,
+    pub body: Body,
     pub labels: Labels,
 }
 
 impl Manifest {
     /// Whether both mean the same to whoever reads the object. Labels only matter to selectors.
     pub fn has_content_of(&self, other: &Manifest) -> bool {
-        self.data == other.data && self.immutable == other.immutable
+        self.body == other.body
     }
 }
 
@@ -72,41 +70,36 @@ impl Decoder<'_> {
             match identify(node, inherited) {
                 Err(flaw) => found(Err(flaw)),
                 Ok(Identified::List { of, items }) => queue.extend(items.iter().map(|item| (item, Some(of)))),
-                Ok(Identified::Object { api_version: "v1", kind, map }) => {
-                    if let Some(result) = self.object(kind, node.line, map).transpose() {
-                        found(result);
+                Ok(Identified::Object { api_version: "v1", kind: "Namespace", map }) => {
+                    if let Some(namespace) = metadata::namespace_name(map) {
+                        found(Ok(Found::Namespace(namespace)));
                     }
                 }
-                Ok(Identified::Object { .. }) => {}
+                Ok(Identified::Object { api_version, kind, map }) => {
+                    if let Some(kind) = Kind::of_manifest(api_version, kind) {
+                        found(self.object(kind, node, map).map(Found::Object));
+                    }
+                }
             }
         }
     }
 
-    fn object(&mut self, kind: &str, line: u32, map: &Map) -> Result<Option<Found>, Box<Flaw>> {
-        match kind {
-            "Secret" => self.data_object(Kind::Secret, line, map).map(|manifest| Some(Found::Object(manifest))),
-            "ConfigMap" => self.data_object(Kind::ConfigMap, line, map).map(|manifest| Some(Found::Object(manifest))),
-            "Namespace" => Ok(metadata::namespace_name(map).map(Found::Namespace)),
-            _ => Ok(None),
-        }
-    }
-
-    fn data_object(&mut self, kind: Kind, line: u32, map: &Map) -> Result<Manifest, Box<Flaw>> {
+    fn object(&mut self, kind: Kind, node: &Node, map: &Map) -> Result<Manifest, Box<Flaw>> {
+        let line = node.line;
         let unnamed = |(line, why)| Box::new(Flaw { line, id: None, object: format!("a {}", kind.api_kind()), why });
-        let meta = metadata::identity(map, line, self.default).map_err(unnamed)?;
-        let id = ObjectId { namespace: meta.namespace, kind, name: meta.name };
+        let meta = metadata::identity(kind, map, line, self.default).map_err(unnamed)?;
+        let namespace = if kind.is_namespaced() { meta.namespace } else { Namespace::none() };
+        let id = ObjectId { namespace, kind, name: meta.name };
         let flaw = |(line, why)| Box::new(Flaw { line, id: Some(id.clone()), object: id.to_string(), why });
-        let mut manifest =
-            Manifest { id: id.clone(), data: BTreeMap::new(), immutable: false, labels: Labels::default() };
-        self.fill(&mut manifest, line, map).map_err(flaw)?;
-        Ok(manifest)
+        let read = if kind.has_data() { self.data(kind, line, map) } else { described(kind, node, map) };
+        let (body, labels) = read.map_err(flaw)?;
+        Ok(Manifest { id, body, labels })
     }
 
-    fn fill(&mut self, manifest: &mut Manifest, line: u32, map: &Map) -> Checked<()> {
-        let kind = manifest.id.kind;
+    fn data(&mut self, kind: Kind, line: u32, map: &Map) -> Checked<(Body, Labels)> {
         let (of, fields) = match kind {
             Kind::Secret => ("a Secret", SECRET_FIELDS),
-            Kind::ConfigMap => ("a ConfigMap", CONFIG_MAP_FIELDS),
+            _ => ("a ConfigMap", CONFIG_MAP_FIELDS),
         };
         if let Some(sops) = map.get("sops") {
             return Err((sops.line, Refused::Sops));
@@ -115,36 +108,34 @@ impl Decoder<'_> {
             return Err((node.line, Refused::UnknownField { of }));
         }
         let metadata = metadata::rest(map)?;
-        match kind {
-            Kind::Secret => {
-                for (key, node) in entries(map, "data")? {
-                    manifest.data.insert(key, self.base64("data", "stringData", node)?);
-                }
-                for (key, node) in entries(map, "stringData")? {
-                    manifest.data.insert(key, plain("stringData", node)?);
-                }
-                if let Some(kind) = text(map, "type")? {
-                    needs_of_type(kind, &manifest.data, &metadata.annotations).map_err(|why| (line, why))?;
-                }
+        let (mut values, mut binary) = (BTreeMap::new(), BTreeSet::new());
+        if kind == Kind::Secret {
+            for (key, node) in entries(map, "data")? {
+                values.insert(key, self.base64("data", "stringData", node)?);
             }
-            Kind::ConfigMap => {
-                for (key, node) in entries(map, "data")? {
-                    manifest.data.insert(key, plain("data", node)?);
+            for (key, node) in entries(map, "stringData")? {
+                values.insert(key, plain("stringData", node)?);
+            }
+            if let Some(kind) = text(map, "type")? {
+                needs_of_type(kind, &values, &metadata.annotations).map_err(|why| (line, why))?;
+            }
+        } else {
+            for (key, node) in entries(map, "data")? {
+                values.insert(key, plain("data", node)?);
+            }
+            for (key, node) in entries(map, "binaryData")? {
+                let value = self.base64("binaryData", "data", node)?;
+                if values.insert(key.clone(), value).is_some() {
+                    return Err((node.1.line, Refused::KeyTwice(key)));
                 }
-                for (key, node) in entries(map, "binaryData")? {
-                    let value = self.base64("binaryData", "data", node)?;
-                    if manifest.data.insert(key.clone(), value).is_some() {
-                        return Err((node.1.line, Refused::KeyTwice(key)));
-                    }
-                }
+                binary.insert(key);
             }
         }
-        if manifest.data.values().map(Value::len).sum::<usize>() > MAX_DATA_BYTES {
+        if values.values().map(Value::len).sum::<usize>() > MAX_DATA_BYTES {
             return Err((line, Refused::TooLarge));
         }
-        manifest.immutable = boolean(map, "immutable")?.unwrap_or(false);
-        manifest.labels = metadata.labels;
-        Ok(())
+        let immutable = boolean(map, "immutable")?.unwrap_or(false);
+        Ok((Body::Data(Data { values, binary, immutable }), metadata.labels))
     }
 
     fn base64(&mut self, field: &'static str, plain: &'static str, (key, node): (&str, &Node)) -> Checked<Value> {
@@ -164,6 +155,14 @@ impl Decoder<'_> {
         self.budget = self.budget.checked_sub(decoded.len()).ok_or(too_large)?;
         Ok(Value::from(decoded))
     }
+}
+
+/// A pod, or something else that has no values. The API server would check more than is read here.
+fn described(kind: Kind, node: &Node, map: &Map) -> Checked<(Body, Labels)> {
+    let metadata = metadata::rest(map)?;
+    let wrong = (node.line, Refused::WrongType { field: "spec", found: "other types", wanted: "those of the API" });
+    let body = body_from_value(kind, node.to_json()).map_err(|_| wrong)?;
+    Ok((body, metadata.labels))
 }
 
 /// What a node is, before anything of it is read.

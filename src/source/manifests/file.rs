@@ -13,6 +13,7 @@ use super::input::{Content, Look, Stamp, look};
 use super::node;
 use super::text;
 use crate::object::{Namespace, ObjectId};
+use crate::source::freshness::{Freshness, State};
 
 /// How long a file may be away or empty before its objects are gone: editors write by way of either.
 pub(super) const GRACE: Duration = Duration::from_secs(1);
@@ -22,6 +23,8 @@ pub(super) const GRACE: Duration = Duration::from_secs(1);
 pub(super) struct Defined {
     pub objects: BTreeMap<ObjectId, Arc<Manifest>>,
     pub namespaces: BTreeSet<Namespace>,
+    /// The objects of which only the last good content is known, and when that was last seen.
+    kept: BTreeMap<ObjectId, SystemTime>,
 }
 
 /// The state of one file.
@@ -34,6 +37,8 @@ pub(super) struct File {
     pub defined: Defined,
     /// What is wrong with it now.
     pub errors: Vec<ManifestError>,
+    /// When it was last looked at and was there.
+    looked: SystemTime,
     /// Since when it has been away or empty.
     away: Option<Instant>,
 }
@@ -49,8 +54,15 @@ pub(super) enum Fate {
 
 impl File {
     pub fn new(shown: String) -> Self {
-        let modified = SystemTime::UNIX_EPOCH;
-        File { shown, stamp: None, modified, defined: Defined::default(), errors: Vec::new(), away: None }
+        let (modified, looked, defined) = (SystemTime::UNIX_EPOCH, SystemTime::now(), Defined::default());
+        File { shown, stamp: None, modified, defined, errors: Vec::new(), looked, away: None }
+    }
+
+    /// How fresh its definition of an object is.
+    pub fn freshness(&self, id: &ObjectId) -> Freshness {
+        let kept = self.defined.kept.get(id).copied();
+        let state = if kept.is_some() || self.away.is_some() { State::Stale } else { State::Live };
+        Freshness { state, confirmed: Some(kept.unwrap_or(self.looked)) }
     }
 
     /// Looks whether the file has changed, and takes over what it says now.
@@ -63,7 +75,10 @@ impl File {
                 self.is_away(now)
             }
             Ok(Look::Same) if self.away.is_some() => self.is_away(now),
-            Ok(Look::Same) => Fate::Here,
+            Ok(Look::Same) => {
+                self.looked = SystemTime::now();
+                Fate::Here
+            }
             Ok(Look::Content(content)) if content.bytes.is_empty() => {
                 self.stamp = content.stamp;
                 self.errors.clear();
@@ -79,12 +94,12 @@ impl File {
 
     /// Takes over a new content.
     pub fn take(&mut self, content: Content, default: &Namespace) {
-        let last = &self.defined;
-        let mut reading =
-            Reading { shown: &self.shown, last, defined: Defined::default(), errors: Vec::new(), lost: false };
+        let (last, looked, defined) = (&self.defined, self.looked, Defined::default());
+        let mut reading = Reading { shown: &self.shown, last, looked, defined, errors: Vec::new(), lost: false };
         reading.read(content.bytes, default);
         (self.defined, self.errors) = reading.finish();
         self.away = None;
+        self.looked = SystemTime::now();
         self.stamp = content.stamp;
         self.modified = content.modified;
     }
@@ -92,6 +107,9 @@ impl File {
     fn unreadable(&mut self, why: Unreadable) -> Fate {
         self.stamp = None;
         self.away = None;
+        for id in self.defined.objects.keys() {
+            self.defined.kept.entry(id.clone()).or_insert(self.looked);
+        }
         self.errors = vec![ManifestError::Unreadable { file: self.shown.clone(), why }];
         Fate::Here
     }
@@ -115,6 +133,8 @@ struct Reading<'a> {
     shown: &'a str,
     /// What the file defined before.
     last: &'a Defined,
+    /// When the file was looked at before.
+    looked: SystemTime,
     defined: Defined,
     errors: Vec<ManifestError>,
     /// Whether there is a document or part of one of which nobody can say what it defines.
@@ -149,6 +169,7 @@ impl Reading<'_> {
     fn add(&mut self, document: usize, found: Result<Found, Box<Flaw>>) {
         match found {
             Ok(Found::Object(manifest)) => {
+                self.defined.kept.remove(&manifest.id);
                 self.defined.objects.insert(manifest.id.clone(), Arc::new(manifest));
             }
             Ok(Found::Namespace(namespace)) => {
@@ -159,7 +180,7 @@ impl Reading<'_> {
                     None => self.lost = true,
                     Some(id) => {
                         if let Some(manifest) = self.last.objects.get(id) {
-                            self.defined.objects.insert(id.clone(), manifest.clone());
+                            self.keep(id, manifest);
                         }
                     }
                 }
@@ -167,6 +188,12 @@ impl Reading<'_> {
                 self.error(|file| ManifestError::Object { file, document, line, object, why });
             }
         }
+    }
+
+    fn keep(&mut self, id: &ObjectId, manifest: &Arc<Manifest>) {
+        let seen = self.last.kept.get(id).copied().unwrap_or(self.looked);
+        self.defined.kept.insert(id.clone(), seen);
+        self.defined.objects.insert(id.clone(), manifest.clone());
     }
 
     fn error(&mut self, error: impl FnOnce(String) -> ManifestError) {
@@ -179,7 +206,9 @@ impl Reading<'_> {
     fn finish(mut self) -> (Defined, Vec<ManifestError>) {
         if self.lost {
             for (id, manifest) in &self.last.objects {
-                self.defined.objects.entry(id.clone()).or_insert_with(|| manifest.clone());
+                if !self.defined.objects.contains_key(id) {
+                    self.keep(id, manifest);
+                }
             }
             self.defined.namespaces.extend(self.last.namespaces.iter().cloned());
         }

@@ -12,6 +12,7 @@ use super::error::{ManifestError, Unreadable};
 use super::file::{Fate, File};
 use super::input::{self, Input, manifests_in};
 use crate::object::{Namespace, ObjectId};
+use crate::source::Freshness;
 
 /// An input with the absolute path that stays good when the daemon changes its directory.
 #[derive(Debug)]
@@ -34,10 +35,18 @@ pub(super) struct Files {
     default: Namespace,
 }
 
-/// What all files define together, each object with the modification time of its file.
+/// An object of a file, with the file's modification time.
+#[derive(Debug)]
+pub(super) struct Definition {
+    pub manifest: Arc<Manifest>,
+    pub modified: SystemTime,
+    pub freshness: Freshness,
+}
+
+/// What all files define together.
 #[derive(Debug, Default)]
 pub(super) struct Total {
-    pub objects: BTreeMap<ObjectId, (Arc<Manifest>, SystemTime)>,
+    pub objects: BTreeMap<ObjectId, Definition>,
     pub namespaces: BTreeSet<Namespace>,
 }
 
@@ -143,7 +152,8 @@ impl Files {
         let mut total = Total::default();
         for file in self.files.values() {
             for (id, manifest) in &file.defined.objects {
-                total.objects.insert(id.clone(), (manifest.clone(), file.modified));
+                let (manifest, modified, freshness) = (manifest.clone(), file.modified, file.freshness(id));
+                total.objects.insert(id.clone(), Definition { manifest, modified, freshness });
                 total.namespaces.insert(id.namespace.clone());
             }
             total.namespaces.extend(file.defined.namespaces.iter().cloned());

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::decode::Manifest;
-use super::files::Total;
-use crate::object::{Meta, Namespace, Object, ObjectId};
-use crate::source::Scope;
-use crate::source::selector::Selector;
+use super::files::{Definition, Total};
+use crate::object::selector::Selector;
+use crate::object::{Body, Kind, Meta, Namespace, Object, ObjectId};
+use crate::source::{Freshness, Scope, Set};
 use crate::store::{Known as InStore, Store};
 
 #[derive(Default)]
@@ -22,6 +22,7 @@ pub(super) struct Known {
 struct Entry {
     manifest: Arc<Manifest>,
     object: Object,
+    freshness: Freshness,
 }
 
 /// What [`crate::source::Source::list`] and [`crate::source::Source::follow`] have been called with.
@@ -29,16 +30,26 @@ struct Entry {
 struct Interest {
     scopes: Vec<(Scope, Selector)>,
     followed: BTreeSet<ObjectId>,
+    sets: Vec<Set>,
 }
 
 impl Interest {
     fn wants(&self, manifest: &Manifest) -> bool {
         self.followed.contains(&manifest.id)
+            || self.sets.iter().any(|set| belongs(set, manifest))
             || self.scopes.iter().any(|(scope, selector)| covers(scope, selector, manifest))
     }
 
     fn wants_namespaces(&self) -> bool {
         self.scopes.iter().any(|(scope, _)| scope.namespace.is_none())
+    }
+}
+
+fn belongs(set: &Set, manifest: &Manifest) -> bool {
+    match (set, &manifest.body) {
+        (Set::PodsOf(node), Body::Pod(pod)) => manifest.id.kind == Kind::Pod && pod.spec.node_name == node.as_str(),
+        (Set::TrustBundles, Body::TrustBundle(_)) => true,
+        _ => false,
     }
 }
 
@@ -57,11 +68,11 @@ impl Known {
             self.namespaces.difference(&old_namespaces).for_each(|namespace| store.add_namespace(namespace.clone()));
         }
         let mut old = std::mem::take(&mut self.objects);
-        for (id, (manifest, modified)) in total.objects {
+        for (id, Definition { manifest, modified, freshness }) in total.objects {
             let entry = match old.remove(&id) {
                 Some(entry) if entry.manifest.has_content_of(&manifest) => {
                     let was_wanted = self.interest.wants(&entry.manifest);
-                    let entry = Entry { manifest, ..entry };
+                    let entry = Entry { manifest, freshness, ..entry };
                     match (was_wanted, self.interest.wants(&entry.manifest)) {
                         (true, false) => store.remove(&id),
                         (false, true) => drop(store.put(entry.object.clone())),
@@ -71,7 +82,7 @@ impl Known {
                 }
                 changed => {
                     self.version += 1;
-                    let entry = Entry { object: object(&manifest, self.version, modified), manifest };
+                    let entry = Entry { object: object(&manifest, self.version, modified), manifest, freshness };
                     let was_wanted = changed.is_some_and(|old| self.interest.wants(&old.manifest));
                     if self.interest.wants(&entry.manifest) {
                         store.put(entry.object.clone());
@@ -105,6 +116,19 @@ impl Known {
         }
     }
 
+    /// Puts all of a set into the store and keeps it current from now on.
+    pub fn gather(&mut self, set: Set, store: &Store) {
+        let members = self.objects.values().filter(|entry| belongs(&set, &entry.manifest));
+        members.for_each(|entry| drop(put(&entry.object, store)));
+        self.interest.sets.push(set);
+    }
+
+    /// How fresh each object is that somebody asked for.
+    pub fn freshness(&self) -> Vec<(ObjectId, Freshness)> {
+        let wanted = self.objects.iter().filter(|(_, entry)| self.interest.wants(&entry.manifest));
+        wanted.map(|(id, entry)| (id.clone(), entry.freshness)).collect()
+    }
+
     /// Puts an object into the store, if there is one, and keeps it current from now on.
     pub fn follow(&mut self, id: &ObjectId, store: &Store) -> Option<Arc<Object>> {
         self.interest.followed.insert(id.clone());
@@ -122,8 +146,7 @@ fn put(object: &Object, store: &Store) -> Arc<Object> {
 
 fn object(manifest: &Manifest, version: u64, created: std::time::SystemTime) -> Object {
     let id = manifest.id.clone();
-    // Every definition of an object is the same object: an edited file is an update, not a deletion and a creation.
-    let uid = format!("manifest:{}/{}/{}", id.namespace, id.kind.short(), id.name).into();
+    let uid = Meta::declared_uid(&id);
     let meta = Meta { id, uid, version: version.to_string().into(), created };
-    Object { meta, data: manifest.data.clone(), immutable: manifest.immutable }
+    Object { meta, body: manifest.body.clone() }
 }

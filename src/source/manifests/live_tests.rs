@@ -12,6 +12,7 @@ use super::testing::{id, namespace, scope};
 use super::watch::Notice;
 use super::{Input, Manifests};
 use crate::object::{Kind, Namespace, Object};
+use crate::source::freshness::State;
 use crate::source::{Scope, Source};
 use crate::store::{Change, Known, Refusal, Store};
 
@@ -29,7 +30,7 @@ fn secret(name: &str, value: &str) -> String {
 }
 
 fn value(object: &Object) -> &str {
-    std::str::from_utf8(object.data["k"].as_bytes()).unwrap()
+    std::str::from_utf8(object.data()["k"].as_bytes()).unwrap()
 }
 
 impl Live {
@@ -185,6 +186,28 @@ async fn a_file_that_is_removed_takes_its_objects_along_and_brings_them_back() {
     fs::create_dir(live.path("d")).unwrap();
     live.write("d/a.yaml", &secret("a", "3"));
     live.until("a", Some("3")).await;
+}
+
+#[tokio::test]
+async fn an_object_whose_document_has_become_bad_is_stale() {
+    let both = |b: &str| format!("{}---\n{}", secret("a", b), secret("b", b));
+    let live = Live::start(&[("a.yaml", &both("1"))], &["a.yaml"]).await;
+    let state = |name: &str| {
+        let known = live.manifests.knowledge().objects;
+        let found = known.into_iter().find(|(of, _)| *of == id(Kind::Secret, "default", name));
+        found.map(|(_, freshness)| (freshness.state, freshness.confirmed.unwrap()))
+    };
+    let (is, first) = state("b").unwrap();
+    assert_eq!(is, State::Live);
+    live.replace("a.yaml", &format!("{}data: {{k: no base64!}}\n", both("2")));
+    live.until("a", Some("2")).await;
+    assert_eq!(state("a").unwrap().0, State::Live, "the other document is good");
+    let (is, kept) = state("b").unwrap();
+    assert_eq!(is, State::Stale);
+    assert!(first <= kept && kept < state("a").unwrap().1, "since it was last good");
+    live.replace("a.yaml", &both("3"));
+    live.until("b", Some("3")).await;
+    assert_eq!(state("b").unwrap().0, State::Live);
 }
 
 #[tokio::test]

@@ -50,8 +50,8 @@ use futures_util::future::BoxFuture;
 
 use self::files::Files;
 use self::known::Known;
-use super::selector::Selector;
-use super::{Scope, Source};
+use super::{Knowledge, Scope, Set, Source};
+use crate::object::selector::Selector;
 use crate::object::{Namespace, Object, ObjectId};
 use crate::store::{Refusal, Store};
 
@@ -149,6 +149,17 @@ impl Source for Manifests {
             let found = self.shared.known().follow(&id, &self.shared.store);
             found.ok_or_else(|| Refusal::NotFound { what: format!("{id} in {}", self.shared.described) })
         })
+    }
+
+    fn gather(&self, set: Set) -> BoxFuture<'_, Result<(), Refusal>> {
+        Box::pin(async move {
+            self.shared.known().gather(set, &self.shared.store);
+            Ok(())
+        })
+    }
+
+    fn knowledge(&self) -> Knowledge {
+        Knowledge { lists: Vec::new(), objects: self.shared.known().freshness() }
     }
 
     fn describe(&self) -> String {

@@ -4,6 +4,8 @@ use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::fmt;
 
+use serde_json::Value as Json;
+
 use crate::object::Value;
 
 /// How deep lists and mappings may be nested. The Kubernetes API's own types stay far below.
@@ -95,8 +97,7 @@ pub(super) enum Content {
     Bool(bool),
     Int(i64),
     /// Any other number: with a fraction, an exponent or beyond `i64`.
-    /// No kind that is read so far has such a field.
-    Float(#[cfg_attr(not(test), allow(dead_code))] f64),
+    Float(f64),
     Text(Text),
     List(Vec<Node>),
     /// Of keys that are written twice the last is here, as in Go.
@@ -106,6 +107,19 @@ pub(super) enum Content {
 pub(super) type Map = BTreeMap<Text, Node>;
 
 impl Node {
+    /// The same for serde. Only for what has no values of Secrets in it.
+    pub fn to_json(&self) -> Json {
+        match &self.content {
+            Content::Null => Json::Null,
+            Content::Bool(value) => (*value).into(),
+            Content::Int(value) => (*value).into(),
+            Content::Float(value) => (*value).into(),
+            Content::Text(text) => text.as_str().into(),
+            Content::List(members) => members.iter().map(Node::to_json).collect(),
+            Content::Map(map) => map.iter().map(|(key, node)| (key.as_str(), node.to_json())).collect(),
+        }
+    }
+
     /// What the value is, for messages.
     pub fn what(&self) -> &'static str {
         match self.content {

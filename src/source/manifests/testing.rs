@@ -47,5 +47,5 @@ pub fn id(kind: Kind, namespace: &str, name: &str) -> ObjectId {
 
 /// All kinds in a namespace or in all.
 pub fn scope(of: Option<&str>, selector: Option<&str>) -> Scope {
-    Scope { namespace: of.map(namespace), kinds: Kind::ALL.to_vec(), selector: selector.map(str::to_owned) }
+    Scope { namespace: of.map(namespace), kinds: Kind::DATA.to_vec(), selector: selector.map(str::to_owned) }
 }

@@ -13,7 +13,7 @@ use super::error::{ManifestError, Refused};
 use super::file::File;
 use super::input::Content;
 use super::testing::namespace;
-use crate::object::MAX_DATA_BYTES;
+use crate::object::{Body, Data, MAX_DATA_BYTES};
 
 fn read(bytes: impl AsRef<[u8]>) -> File {
     let mut file = File::new("f.yaml".to_owned());
@@ -22,13 +22,24 @@ fn read(bytes: impl AsRef<[u8]>) -> File {
     file
 }
 
+fn data_of(manifest: &super::decode::Manifest) -> &Data {
+    match &manifest.body {
+        Body::Data(data) => data,
+        other => panic!("{other:?}"),
+    }
+}
+
 /// The objects of a text: `namespace/kind/name key=value ...`. Panics if it has errors.
 #[track_caller]
 fn objects(text: &str) -> Vec<String> {
     let file = read(text);
     assert_eq!(file.errors, [], "{text}");
     let object = |manifest: &super::decode::Manifest| {
-        let values = manifest.data.iter().map(|(key, value)| format!(" {key}={}", value.as_bytes().escape_ascii()));
+        if !manifest.id.kind.has_data() {
+            return manifest.id.to_string();
+        }
+        let values =
+            data_of(manifest).values.iter().map(|(key, value)| format!(" {key}={}", value.as_bytes().escape_ascii()));
         format!("{}{}", manifest.id, values.collect::<String>())
     };
     file.defined.objects.values().map(|manifest| object(manifest)).collect()
@@ -74,7 +85,8 @@ fn base64_may_be_folded_as_tools_fold_it() {
 fn a_config_map_is_text_and_binary_data() {
     let lines = "data: {t: text, e: ~}\nbinaryData: {b: AAH/}\nimmutable: true\n";
     assert_eq!(objects(&config_map(lines)), [r"default/cm/s b=\x00\x01\xff e= t=text"]);
-    assert!(read(config_map(lines)).defined.objects.values().all(|manifest| manifest.immutable));
+    let found = read(config_map(lines)).defined.objects;
+    assert!(found.values().all(|manifest| data_of(manifest).immutable && data_of(manifest).binary.len() == 1));
     let twice = message(&config_map("data: {k: a}\nbinaryData: {k: AA==}\n"));
     assert_eq!(twice, "f.yaml, document 1, line 6: default/cm/s: the key k is in both data and binaryData: remove one");
 }
@@ -97,7 +109,7 @@ items:
   kind: Deployment
   metadata: {name: c}
 ";
-    assert_eq!(objects(list), ["default/secret/a", "other/cm/b k=v"]);
+    assert_eq!(objects(list), ["default/secret/a", "default/deploy/c", "other/cm/b k=v"]);
     assert_eq!(objects("apiVersion: v1\nkind: SecretList\nitems:\n- metadata: {name: a}\n"), ["default/secret/a"]);
     assert_eq!(objects("apiVersion: v1\nkind: List\nitems:\n"), [""; 0]);
     let json = r#"{"apiVersion":"v1","kind":"SecretList","items":[{"metadata":{"name":"a"},"data":{"k":"dg=="}}]}"#;
@@ -106,7 +118,7 @@ items:
 
 #[test]
 fn other_kinds_are_passed_over() {
-    let text = "apiVersion: apps/v1\nkind: Deployment\n---\napiVersion: example.com/v1\nkind: Secret\nspec: [1]\n---\n# nothing\n";
+    let text = "apiVersion: apps/v2\nkind: Deployment\n---\napiVersion: example.com/v1\nkind: Secret\nspec: [1]\n---\n# nothing\n";
     assert_eq!(objects(text), [""; 0]);
 }
 
@@ -272,7 +284,7 @@ fn aliases_cannot_blow_a_document_up() {
             "stringData:\n  a: &v value\n{}",
             (0..90).map(|n| format!("  k{n}: *v\n")).collect::<String>()
         ));
-    assert_eq!(read(many).defined.objects.values().next().unwrap().data.len(), 91);
+    assert_eq!(read(many).defined.objects.values().map(|manifest| data_of(manifest).values.len()).sum::<usize>(), 91);
 }
 
 #[test]
@@ -323,53 +335,57 @@ fn any_text() -> impl Strategy<Value = String> {
     prop_oneof![any::<String>(), "[ -~\n]{0,60}", "[a-z:#'\"\\\\ \n\t-]{0,40}"]
 }
 
-proptest! {
-    #[test]
-    fn what_is_printed_comes_back(
-        data in prop::collection::btree_map(any_key(), prop::collection::vec(any::<u8>(), 0..80), 0..6),
-        plain in prop::collection::btree_map(any_key(), (any_text(), 0u8..3), 0..6),
-    ) {
-        let mut want: BTreeMap<String, Vec<u8>> = data.clone();
-        want.extend(plain.iter().map(|(key, (value, _))| (key.clone(), value.clone().into_bytes())));
-        let encoded: BTreeMap<_, _> = data.iter().map(|(key, value)| (key, STANDARD.encode(value))).collect();
-        let strings: BTreeMap<_, _> = plain.iter().map(|(key, (value, _))| (key, value)).collect();
-        let json = json!({
-            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "data": encoded, "stringData": strings,
-        });
-        let texts = [print_yaml("s", &data, &plain), json.to_string(), serde_json::to_string_pretty(&json).unwrap()];
-        for text in texts {
-            let file = read(&text);
-            prop_assert_eq!(&file.errors, &[], "{}", text);
-            let manifest = file.defined.objects.values().next().unwrap();
-            let got: BTreeMap<String, Vec<u8>> =
-                manifest.data.iter().map(|(key, value)| (key.to_string(), value.as_bytes().to_vec())).collect();
-            prop_assert_eq!(&got, &want, "{}", text);
-        }
-    }
+mod properties {
+    use super::*;
 
-    #[test]
-    fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        read(bytes);
-    }
-
-    #[test]
-    fn mutated_manifests_are_read_or_refused_without_a_word_of_their_values(
-        edits in prop::collection::vec((any::<prop::sample::Index>(), 0usize..8, "[-:#&*!|>'\"%@`\\[\\]{},\\\\~<= \t\r\na0\u{85}\u{2028}]{0,3}"), 1..6),
-    ) {
-        // A value with characters that no key has: a slip of the indentation may make a key of it.
-        let value = "$PLANTED value$";
-        let mut text = secret(&format!(
-            "  labels: {{a: b}}\ndata:\n  k: JFBMQU5URUQgdmFsdWUk\nstringData:\n  a: &v |\n    {value}\n    {value}\n  b: '{value}'\n  c: {value}\n  d: [*v]\n---\nkind: List\n"
-        ));
-        for (at, remove, insert) in edits {
-            let chars: Vec<char> = text.chars().collect();
-            let at = at.index(chars.len() + 1);
-            let rest = (at + remove).min(chars.len());
-            text = chars[..at].iter().copied().chain(insert.chars()).chain(chars[rest..].iter().copied()).collect();
+    proptest! {
+        #[test]
+        fn what_is_printed_comes_back(
+            data in prop::collection::btree_map(any_key(), prop::collection::vec(any::<u8>(), 0..80), 0..6),
+            plain in prop::collection::btree_map(any_key(), (any_text(), 0u8..3), 0..6),
+        ) {
+            let mut want: BTreeMap<String, Vec<u8>> = data.clone();
+            want.extend(plain.iter().map(|(key, (value, _))| (key.clone(), value.clone().into_bytes())));
+            let encoded: BTreeMap<_, _> = data.iter().map(|(key, value)| (key, STANDARD.encode(value))).collect();
+            let strings: BTreeMap<_, _> = plain.iter().map(|(key, (value, _))| (key, value)).collect();
+            let json = json!({
+                "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "data": encoded, "stringData": strings,
+            });
+            let texts = [print_yaml("s", &data, &plain), json.to_string(), serde_json::to_string_pretty(&json).unwrap()];
+            for text in texts {
+                let file = read(&text);
+                prop_assert_eq!(&file.errors, &[], "{}", text);
+                let manifest = file.defined.objects.values().next().unwrap();
+                let got: BTreeMap<String, Vec<u8>> =
+                    data_of(manifest).values.iter().map(|(key, value)| (key.to_string(), value.as_bytes().to_vec())).collect();
+                prop_assert_eq!(&got, &want, "{}", text);
+            }
         }
-        for error in read(&text).errors {
-            prop_assert!(!error.to_string().contains("PLANTED"), "{error}");
-            prop_assert!(!format!("{error:?}").contains("PLANTED"), "{error:?}");
+
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            read(bytes);
+        }
+
+        #[test]
+        fn mutated_manifests_are_read_or_refused_without_a_word_of_their_values(
+            edits in prop::collection::vec((any::<prop::sample::Index>(), 0usize..8, "[-:#&*!|>'\"%@`\\[\\]{},\\\\~<= \t\r\na0\u{85}\u{2028}]{0,3}"), 1..6),
+        ) {
+            // A value with characters that no key has: a slip of the indentation may make a key of it.
+            let value = "$PLANTED value$";
+            let mut text = secret(&format!(
+                "  labels: {{a: b}}\ndata:\n  k: JFBMQU5URUQgdmFsdWUk\nstringData:\n  a: &v |\n    {value}\n    {value}\n  b: '{value}'\n  c: {value}\n  d: [*v]\n---\nkind: List\n"
+            ));
+            for (at, remove, insert) in edits {
+                let chars: Vec<char> = text.chars().collect();
+                let at = at.index(chars.len() + 1);
+                let rest = (at + remove).min(chars.len());
+                text = chars[..at].iter().copied().chain(insert.chars()).chain(chars[rest..].iter().copied()).collect();
+            }
+            for error in read(&text).errors {
+                prop_assert!(!error.to_string().contains("PLANTED"), "{error}");
+                prop_assert!(!format!("{error:?}").contains("PLANTED"), "{error:?}");
+            }
         }
     }
 }

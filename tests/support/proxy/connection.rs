@@ -38,7 +38,8 @@ impl Connection {
     pub async fn serve(&mut self, socket: TcpStream) -> std::io::Result<()> {
         socket.set_nodelay(true)?;
         self.passable().await;
-        let mut client = self.shared.acceptor.clone().accept(socket).await?;
+        let accepting = self.shared.acceptor().accept(socket);
+        let mut client = accepting.await?;
         let mut upstream: Option<Upstream> = None;
         let mut asked = Vec::new();
         let mut answered = vec![0; 64 << 10];

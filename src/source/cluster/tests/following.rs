@@ -52,7 +52,7 @@ async fn changes_arrive_however_their_lines_are_cut() {
     assert!(matches!(cluster.follow(id("web")).await, Err(Refusal::NotFound { .. })));
     send(&format!("{}\n", event("ADDED", &secret("web", "5", "NQ=="))));
     until("version 5", || version(&store).as_deref() == Some("5")).await;
-    assert_eq!(cluster.follow(id("web")).await.unwrap().data.values().next().unwrap().as_bytes(), b"5");
+    assert_eq!(cluster.follow(id("web")).await.unwrap().data().values().next().unwrap().as_bytes(), b"5");
     assert_eq!((fake.count("watch=1"), cluster.status().requests.gets), (1, 1), "all by one watch");
     assert_eq!(cluster.status().requests.open_watches, 1);
 }

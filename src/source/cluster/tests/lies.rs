@@ -118,7 +118,7 @@ async fn a_watch_that_lies_keeps_what_is_known() {
         // It is asked for again, since the watch is not believed.
         until(&shown, || fake.count("/secrets/web") >= 2).await;
         let known = cluster.follow(id("web")).await.unwrap();
-        assert_eq!(known.data.values().next().unwrap().as_bytes(), b"hi", "{shown}");
+        assert_eq!(known.data().values().next().unwrap().as_bytes(), b"hi", "{shown}");
         assert_eq!(store.summary().loaded, 1);
     }
 }

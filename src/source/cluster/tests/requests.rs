@@ -19,7 +19,7 @@ async fn an_object_is_read_with_the_token_and_as_json() {
     .await;
     let (cluster, store) = fake.cluster().await;
     let object = cluster.follow(id("web")).await.unwrap();
-    assert_eq!(object.data.values().next().unwrap().as_bytes(), b"hi");
+    assert_eq!(object.data().values().next().unwrap().as_bytes(), b"hi");
     assert!(store.get(&id("web")).is_some());
     let seen = &fake.seen()[0];
     assert_eq!(seen.target, "/api/v1/namespaces/prod/secrets/web");

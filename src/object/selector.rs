@@ -4,6 +4,8 @@
 
 use std::collections::BTreeMap;
 
+use super::pod::LabelSelector;
+
 /// A parsed selector; it selects what meets all of its requirements.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selector(Vec<Requirement>);
@@ -24,6 +26,15 @@ enum Operator {
     Less(i64),
 }
 
+/// Indicates a selector of a manifest or object that no API server would have taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what} {name:?} {rule}")]
+pub struct InvalidLabels {
+    what: &'static str,
+    name: String,
+    rule: &'static str,
+}
+
 /// Indicates a text that is not a selector.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("invalid label selector at character {at}: {why}, as in -l 'app=web,tier in (a,b),!old'")]
@@ -36,6 +47,10 @@ pub struct InvalidSelector {
 const LABEL_KEY: &str = "a label key is [PREFIX/]NAME with at most 63 letters, digits, '-', '_' and '.' in NAME, beginning and ending with a letter or digit";
 const LABEL_VALUE: &str =
     "a label value has at most 63 letters, digits, '-', '_' and '.', beginning and ending with a letter or digit";
+
+const LABEL_KEY_RULE: &str =
+    "is no label key: that is [PREFIX/]NAME with at most 63 letters, digits, '-', '_' and '.' in NAME";
+const LABEL_VALUE_RULE: &str = "is no label value: that is at most 63 letters, digits, '-', '_' and '.'";
 
 impl Selector {
     /// Reads what a user typed after `-l`. The empty text selects everything.
@@ -54,6 +69,40 @@ impl Selector {
                 _ => return Err(found.error("expected ',' or the end")),
             }
         }
+    }
+
+    /// The selector that an object has in it. Source: `LabelSelectorAsSelector`, apimachinery's pkg/apis/meta/v1/helpers.go.
+    pub fn of(labels: &LabelSelector) -> Result<Self, InvalidLabels> {
+        let invalid = |what, name: &str, rule| InvalidLabels { what, name: name.chars().take(64).collect(), rule };
+        let mut requirements = Vec::new();
+        for (key, value) in &labels.match_labels {
+            requirements.push(Requirement { key: key.clone(), operator: Operator::In(vec![value.clone()]) });
+        }
+        for wanted in &labels.match_expressions {
+            let values = wanted.values.clone();
+            let (operator, wants_values) = match wanted.operator.as_str() {
+                "In" => (Operator::In(values), true),
+                "NotIn" => (Operator::NotIn(values), true),
+                "Exists" => (Operator::Exists, false),
+                "DoesNotExist" => (Operator::Absent, false),
+                other => return Err(invalid("the operator", other, "is not In, NotIn, Exists or DoesNotExist")),
+            };
+            if wanted.values.is_empty() == wants_values {
+                let rule = "has values without need, or none where it needs some";
+                return Err(invalid("the requirement for", &wanted.key, rule));
+            }
+            requirements.push(Requirement { key: wanted.key.clone(), operator });
+        }
+        for Requirement { key, operator } in &requirements {
+            if !is_label_key(key) {
+                return Err(invalid("the key", key, LABEL_KEY_RULE));
+            }
+            let (Operator::In(values) | Operator::NotIn(values)) = operator else { continue };
+            if let Some(value) = values.iter().find(|value| !is_label_value(value)) {
+                return Err(invalid("the value", value, LABEL_VALUE_RULE));
+            }
+        }
+        Ok(Selector(requirements))
     }
 
     /// Whether it selects an object with these labels.
@@ -229,7 +278,7 @@ fn valid_value(found: Placed<'_>) -> Result<String, InvalidSelector> {
 pub(crate) fn is_label_key(text: &str) -> bool {
     match text.split_once('/') {
         None => is_label_name(text),
-        Some((prefix, name)) => crate::object::Name::new(prefix).is_ok() && is_label_name(name),
+        Some((prefix, name)) => super::Name::new(prefix).is_ok() && is_label_name(name),
     }
 }
 

@@ -1,0 +1,212 @@
+//! A pod worked out from what is known now: its volumes, its containers, and what to change where it is shown.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::places::{Content, Contents, Path, Places, Work};
+use super::skeleton::{Below, Outlook, container};
+use super::{Knowledge, Shown, Stage, State, VolumeState};
+use crate::object::ObjectId;
+use crate::object::pod::{PodVolume, VolumeSource};
+use crate::pod::{self, Mount, Mounts, Problem, Subject};
+use crate::store::Store;
+use crate::view::{Options, generation_name};
+use crate::volume::{NewNode, Ownership};
+
+/// The mode of an emptyDir (`perm`, pkg/volume/emptydir/empty_dir.go).
+const EMPTY_DIR_MODE: u32 = 0o777;
+/// The mode of other storage whose content is not shown.
+const FOREIGN_MODE: u32 = 0o755;
+
+/// All mounts of a pod by container, and what is wrong with some.
+#[derive(Default)]
+struct AllMounts {
+    by_container: BTreeMap<Arc<str>, Vec<Mount>>,
+    problems: Vec<Problem>,
+}
+
+impl AllMounts {
+    fn of(subject: &Subject, knowledge: &Knowledge) -> Self {
+        let mut all = AllMounts::default();
+        for (_, container) in subject.pod.spec.all_containers() {
+            let Mounts { mounts, problems } = pod::mounts(subject, container, knowledge);
+            all.by_container.insert(container.name.as_str().into(), mounts);
+            all.problems.extend(problems);
+        }
+        all
+    }
+
+    /// The volumes that any container mounts: the kubelet sets up no others.
+    fn volumes<'a>(&self, subject: &'a Subject) -> impl Iterator<Item = &'a PodVolume> {
+        let mounted: BTreeSet<&str> = self.by_container.values().flatten().map(|mount| mount.volume.as_str()).collect();
+        let volumes = subject.pod.spec.volumes.iter().filter(|volume| mounted.contains(&*volume.name));
+        volumes.collect::<Vec<_>>().into_iter()
+    }
+
+    /// The parts of a volume that containers mount.
+    fn parts<'a>(&'a self, volume: &'a str) -> impl Iterator<Item = &'a str> {
+        let of_volume = self.by_container.values().flatten().filter(move |mount| mount.volume == volume);
+        of_volume.map(|mount| mount.sub_path.as_str()).filter(|part| !part.is_empty())
+    }
+}
+
+impl State {
+    /// Works the pod out for the first time, or anew although its directory is still empty. Gives what its directory holds.
+    pub fn children(&mut self, subject: &Subject, store: &Store, options: &Options) -> Vec<(Arc<str>, NewNode)> {
+        let Some(mut shown) = self.shown.remove(&subject.id) else { return Vec::new() };
+        let (skeleton, contents) = self.work_out(&mut shown, subject, store, options);
+        let children = shown.places.children(&Path::new(), &skeleton, &contents);
+        shown.skeleton = skeleton;
+        self.shown.insert(subject.id.clone(), shown);
+        children
+    }
+
+    /// Works the pod out anew. Gives what to do below its directory.
+    pub fn changes(&mut self, subject: &Subject, store: &Store, options: &Options) -> Vec<Work> {
+        let Some(mut shown) = self.shown.remove(&subject.id) else { return Vec::new() };
+        let (skeleton, contents) = self.work_out(&mut shown, subject, store, options);
+        let mut works = shown.places.rebuild(&Path::new(), &shown.skeleton, &skeleton, &contents);
+        shown.skeleton = skeleton;
+        for (name, content) in &contents {
+            let withdrawn = shown.volumes.get(name).is_some_and(|volume| volume.withdrawn);
+            works.extend(if withdrawn { shown.places.clear(name) } else { shown.places.write(name, content) });
+        }
+        self.shown.insert(subject.id.clone(), shown);
+        works
+    }
+
+    fn work_out(&self, shown: &mut Shown, subject: &Subject, store: &Store, options: &Options) -> (Below, Contents) {
+        let knowledge = Knowledge { store, state: self };
+        let mounts = AllMounts::of(subject, &knowledge);
+        let fs_group = subject.pod.spec.security_context.fs_group;
+        let ownership = Ownership { fs_group, ..options.ownership };
+        let mut known = std::mem::take(&mut shown.volumes);
+        let mut contents = Contents::new();
+        let mut outlooks = BTreeMap::new();
+        for volume in mounts.volumes(subject) {
+            let (name, mut state) = known
+                .remove_entry(&*volume.name)
+                .unwrap_or_else(|| (volume.name.as_str().into(), VolumeState::default()));
+            if let Some(backing) = pod::backing(volume) {
+                let nested = state.take(&shown.places, subject, volume, &knowledge);
+                let mut outlook = Outlook { mode: None, nested, files: state.files(options) };
+                if state.payload.is_some() && !state.started {
+                    state.made = outlook.missing(mounts.parts(&name)).map(str::to_owned).collect();
+                    state.started = true;
+                }
+                outlook.nested.extend(state.made.iter().cloned());
+                let payload = state.payload.clone();
+                contents.insert(name.clone(), Content { backing, ownership, payload, generation: generation_name() });
+                outlooks.insert(name.clone(), outlook);
+            } else {
+                let (kind, mode) = foreign(volume);
+                state.foreign = Some(kind.to_owned());
+                outlooks.insert(name.clone(), Outlook { mode: Some(mode), ..Outlook::default() });
+            }
+            shown.volumes.insert(name, state);
+        }
+        if shown.stage != Stage::Filled {
+            tell_foreign(subject, shown);
+        }
+        if shown.problems != mounts.problems {
+            mounts.problems.iter().for_each(|problem| tracing::warn!("{}: {problem}", subject.id));
+            shown.problems.clone_from(&mounts.problems);
+        }
+        let containers = mounts.by_container.iter().map(|(name, mounts)| (name.clone(), container(mounts, &outlooks)));
+        (containers.collect(), contents)
+    }
+
+    /// What a pod needs now.
+    pub fn needs(&self, subject: &Subject, store: &Store) -> pod::Needs {
+        let knowledge = Knowledge { store, state: self };
+        let mut needs = pod::Needs::default();
+        for volume in AllMounts::of(subject, &knowledge).volumes(subject) {
+            let pod::Needs { objects, tokens, bundles } = pod::needs(subject, volume);
+            needs.objects.extend(objects);
+            needs.tokens.extend(tokens);
+            needs.bundles |= bundles;
+        }
+        for (_, container) in subject.pod.spec.all_containers() {
+            needs.objects.extend(pod::mount_needs(subject, container));
+        }
+        needs
+    }
+}
+
+/// Says once which volumes of a pod are not shown.
+fn tell_foreign(subject: &Subject, shown: &Shown) {
+    let foreign =
+        shown.volumes.iter().filter_map(|(name, volume)| Some(format!("{name} ({})", volume.foreign.as_ref()?)));
+    let foreign: Vec<String> = foreign.collect();
+    if !foreign.is_empty() {
+        tracing::warn!(
+            "{}: shown as empty directories, as no API server has their files: {}",
+            subject.id,
+            foreign.join(", ")
+        );
+    }
+}
+
+impl VolumeState {
+    /// Works the volume out; if that fails it keeps its payload. Gives the paths in it at which others are mounted.
+    fn take(
+        &mut self,
+        places: &Places,
+        subject: &Subject,
+        volume: &PodVolume,
+        knowledge: &Knowledge,
+    ) -> BTreeSet<String> {
+        let nested = pod::nested(subject, &volume.name);
+        let payload = pod::collect(subject, volume, knowledge).and_then(|payload| {
+            places.can_write(&volume.name, &payload).map_err(|clash| vec![clash.into()])?;
+            Ok(payload)
+        });
+        let (payload, nested, problems) = match (payload, nested) {
+            (Ok(payload), Ok(nested)) => (Some(payload), nested, Vec::new()),
+            (Ok(_), Err(problem)) => (None, BTreeSet::new(), vec![problem]),
+            (Err(problems), nested) => (None, nested.unwrap_or_default(), problems),
+        };
+        self.withdrawn = false;
+        if let Some(payload) = payload {
+            if self.first.is_none() {
+                self.first = Some(payload.iter().map(|(path, _)| path.clone()).collect());
+            }
+            self.payload = Some(payload);
+        } else if pod::needs(subject, volume).objects.iter().any(|id| knowledge.store.is_withdrawn(id)) {
+            self.withdrawn = true;
+            self.payload = None;
+        }
+        if problems != self.problems {
+            warn(&subject.id, &volume.name, &problems, self.payload.is_some());
+            self.problems = problems;
+        }
+        nested
+    }
+
+    /// The paths that decide what mounted parts are.
+    fn files(&self, options: &Options) -> Option<BTreeSet<Arc<str>>> {
+        if options.strict.parts {
+            return self.first.clone();
+        }
+        self.payload.as_ref().map(|payload| payload.iter().map(|(path, _)| path.clone()).collect())
+    }
+}
+
+fn warn(pod: &ObjectId, volume: &str, problems: &[Problem], has_content: bool) {
+    let then = if has_content { "it keeps what it shows" } else { "it is empty" };
+    for problem in problems {
+        tracing::warn!("{pod}: volume {volume}: {problem}; {then}");
+    }
+    if problems.is_empty() {
+        tracing::info!("{pod}: volume {volume} is complete again");
+    }
+}
+
+/// The kind of storage that is shown as an empty directory, and that directory's mode.
+fn foreign(volume: &PodVolume) -> (&str, u32) {
+    match &volume.source {
+        VolumeSource::Other(kind) if kind == "emptyDir" => (kind, EMPTY_DIR_MODE),
+        VolumeSource::Other(kind) => (kind, FOREIGN_MODE),
+        _ => ("", FOREIGN_MODE),
+    }
+}

@@ -1,0 +1,226 @@
+//! Pods whose containers are shown: `<container>/<mountPath...>`.
+//!
+//! A pod needs objects; these are asked for with [`Source::need`](crate::source::Source::need) and followed. Whenever one of
+//! them changes, all its volumes are worked out anew ([`crate::pod`]), compared with what is shown, and written where they
+//! differ. A volume that cannot be worked out keeps what it shows, as the kubelet has it.
+
+mod draft;
+mod places;
+mod show;
+mod skeleton;
+mod tokens;
+
+pub(super) use show::running;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use crate::object::{Body, Kind, Object, ObjectId, TokenAsk, Value};
+use crate::pod::{Have, Lookup, Needs, Problem};
+use crate::store::{Known, Refusal, Store};
+use crate::volume::Payload;
+use places::Places;
+use skeleton::Below;
+use tokens::Tokens;
+
+/// See the module's documentation.
+#[derive(Default)]
+pub(super) struct Pods {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    shown: BTreeMap<ObjectId, Shown>,
+    /// The shown pods that need an object.
+    users: HashMap<ObjectId, BTreeSet<ObjectId>>,
+    /// What has been asked for, with the source's last word if that was a refusal.
+    asked: HashMap<ObjectId, Option<Refusal>>,
+    /// The same for the trust bundles of the cluster.
+    bundles: Option<Result<(), Refusal>>,
+    tokens: Tokens,
+}
+
+/// How far a pod has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// What it needs is being asked for.
+    Gathering,
+    /// Everything has been asked for.
+    Gathered,
+    /// Its directory has its content and is kept current.
+    Filled,
+}
+
+/// One pod that is shown.
+struct Shown {
+    stage: Stage,
+    /// Its containers by name.
+    skeleton: Below,
+    places: Places,
+    volumes: BTreeMap<Arc<str>, VolumeState>,
+    /// Mounts and containers that cannot be shown as they are asked for.
+    problems: Vec<Problem>,
+    needs: BTreeSet<ObjectId>,
+}
+
+/// A volume of a shown pod.
+#[derive(Default)]
+struct VolumeState {
+    /// What it shows; `None` until it could be worked out for the first time.
+    payload: Option<Payload>,
+    /// The paths of its first payload.
+    first: Option<BTreeSet<Arc<str>>>,
+    /// Parts of it that were made because somebody mounts them and they were not there.
+    made: BTreeSet<String>,
+    /// Why it cannot be worked out now.
+    problems: Vec<Problem>,
+    /// Whether containers have been able to begin, with all parts that they mount.
+    started: bool,
+    /// Access to what it is made of was taken away: it shows nothing.
+    withdrawn: bool,
+    /// The name of the storage that it is, if its content is not ours to give.
+    foreign: Option<String>,
+}
+
+/// What is wrong with a pod that is shown, for messages.
+#[derive(Clone, Debug)]
+pub struct Trouble {
+    pub pod: ObjectId,
+    /// The volume, or `None` for its containers' mounts.
+    pub volume: Option<String>,
+    pub problems: Vec<Problem>,
+    /// The kind of storage whose content is not shown.
+    pub foreign: Option<String>,
+}
+
+impl Pods {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// The shown pods that need an object.
+    pub fn users_of(&self, id: &ObjectId) -> Vec<ObjectId> {
+        let state = self.lock();
+        match id.kind {
+            // Volumes pick them by signer and labels.
+            Kind::ClusterTrustBundle => state.shown.keys().cloned().collect(),
+            _ => state.users.get(id).into_iter().flatten().cloned().collect(),
+        }
+    }
+
+    /// Whether a shown pod needs the object: its values stay.
+    pub fn uses(&self, id: &ObjectId) -> bool {
+        self.lock().users.contains_key(id)
+    }
+
+    fn stage(&self, id: &ObjectId) -> Option<Stage> {
+        self.lock().shown.get(id).map(|shown| shown.stage)
+    }
+
+    /// Shows a pod no more. Gives the names of its containers, and the objects that nothing shown needs now.
+    fn drop_pod(&self, id: &ObjectId) -> Option<(Vec<Arc<str>>, Vec<ObjectId>)> {
+        let mut state = self.lock();
+        let unused = state.set_needs(id, BTreeSet::new());
+        let shown = state.shown.remove(id)?;
+        state.tokens.release(id);
+        Some((shown.skeleton.into_keys().collect(), unused))
+    }
+
+    /// All that is wrong or left out, by pod and volume.
+    pub fn troubles(&self) -> Vec<Trouble> {
+        let state = self.lock();
+        let mut all = Vec::new();
+        for (pod, shown) in &state.shown {
+            if !shown.problems.is_empty() {
+                let problems = shown.problems.clone();
+                all.push(Trouble { pod: pod.clone(), volume: None, problems, foreign: None });
+            }
+            for (name, volume) in &shown.volumes {
+                if !volume.problems.is_empty() || volume.foreign.is_some() {
+                    let (problems, foreign) = (volume.problems.clone(), volume.foreign.clone());
+                    all.push(Trouble { pod: pod.clone(), volume: Some(name.to_string()), problems, foreign });
+                }
+            }
+        }
+        all
+    }
+}
+
+impl State {
+    /// Takes note of the objects that a pod needs. Gives those that nothing shown needs any more.
+    fn set_needs(&mut self, pod: &ObjectId, new: BTreeSet<ObjectId>) -> Vec<ObjectId> {
+        let Some(shown) = self.shown.get_mut(pod) else { return Vec::new() };
+        let old = std::mem::replace(&mut shown.needs, new.clone());
+        for id in &new {
+            self.users.entry(id.clone()).or_default().insert(pod.clone());
+        }
+        let mut unused = Vec::new();
+        for id in old.difference(&new) {
+            if let Some(users) = self.users.get_mut(id) {
+                users.remove(pod);
+                if users.is_empty() {
+                    self.users.remove(id);
+                    self.asked.remove(id);
+                    unused.push(id.clone());
+                }
+            }
+        }
+        unused
+    }
+
+    /// Those that nobody has asked for yet.
+    fn not_asked(&self, needs: &Needs) -> Vec<ObjectId> {
+        needs.objects.iter().filter(|id| !self.asked.contains_key(*id)).cloned().collect()
+    }
+
+    /// Whether anything has not been asked for yet.
+    fn lacks(&self, needs: &Needs) -> bool {
+        !self.not_asked(needs).is_empty()
+            || needs.tokens.iter().any(|ask| matches!(self.tokens.get(ask), Have::Unknown))
+            || (needs.bundles && self.bundles.is_none())
+    }
+}
+
+/// What is known now, for the rules of pods.
+struct Knowledge<'a> {
+    store: &'a Store,
+    state: &'a State,
+}
+
+impl Lookup for Knowledge<'_> {
+    fn object(&self, id: &ObjectId) -> Have<Arc<Object>> {
+        match self.store.get(id) {
+            Some(Known::Loaded(object)) => Have::Ready(object),
+            Some(Known::Named(_)) => match self.state.asked.get(id) {
+                Some(Some(refusal)) => Have::Refused(refusal.to_string()),
+                _ => Have::Unknown,
+            },
+            None if self.store.is_withdrawn(id) => Have::Refused("access was taken away".to_owned()),
+            None => match self.state.asked.get(id) {
+                None => Have::Unknown,
+                Some(None | Some(Refusal::NotFound { .. })) => Have::Missing,
+                Some(Some(refusal)) => Have::Refused(refusal.to_string()),
+            },
+        }
+    }
+
+    fn token(&self, ask: &TokenAsk) -> Have<Option<Value>> {
+        self.state.tokens.get(ask)
+    }
+
+    fn bundles(&self) -> Have<Vec<Arc<Object>>> {
+        match &self.state.bundles {
+            None => Have::Unknown,
+            Some(Err(refusal)) => Have::Refused(refusal.to_string()),
+            Some(Ok(())) => {
+                let known = self.store.objects(Kind::ClusterTrustBundle, None).into_iter();
+                let loaded = known.filter_map(|known| match known {
+                    Known::Loaded(object) if matches!(object.body, Body::TrustBundle(_)) => Some(object),
+                    _ => None,
+                });
+                Have::Ready(loaded.collect())
+            }
+        }
+    }
+}

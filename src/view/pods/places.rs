@@ -1,0 +1,214 @@
+//! Where the volumes of a pod are shown, each place with what it shows: from skeletons to nodes and steps.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::skeleton::{Below, Is, Spot};
+use crate::volume::{Backing, Layout, NewBody, NewNode, Ownership, Payload, Step, Volume};
+
+/// A path below the pod's directory.
+pub(super) type Path = Vec<Arc<str>>;
+
+/// Steps in one directory.
+pub(super) type Work = (Path, Vec<Step>);
+
+/// One volume of a pod, as it is to be shown.
+#[derive(Clone, Debug)]
+pub(super) struct Content {
+    pub backing: Backing,
+    /// With the pod's fsGroup in it.
+    pub ownership: Ownership,
+    /// `None`: never set up.
+    pub payload: Option<Payload>,
+    /// The name of its newest generation.
+    pub generation: Arc<str>,
+}
+
+/// A volume's name with its content.
+pub(super) type Contents = BTreeMap<Arc<str>, Content>;
+
+/// A place that shows a volume, or a part of it.
+#[derive(Debug)]
+struct Place {
+    volume: Arc<str>,
+    shown: Volume,
+    part: Part,
+}
+
+#[derive(Debug)]
+enum Part {
+    All,
+    /// The files below this path.
+    Dir(Arc<str>),
+    /// This file, which is the last name of the place.
+    File(Arc<str>),
+}
+
+/// All places of one pod.
+#[derive(Debug)]
+pub(super) struct Places {
+    places: BTreeMap<Path, Place>,
+    layout: Layout,
+    /// For what belongs to no volume.
+    ownership: Ownership,
+    /// Whether parts stay what they were when the container began, as bind mounts do.
+    parts_are_fixed: bool,
+}
+
+impl Places {
+    pub fn new(layout: Layout, ownership: Ownership, parts_are_fixed: bool) -> Self {
+        Places { places: BTreeMap::new(), layout, ownership, parts_are_fixed }
+    }
+
+    /// What to do so that the directory at `path` has `new` in it and not `old`.
+    pub fn rebuild(&mut self, path: &Path, old: &Below, new: &Below, contents: &Contents) -> Vec<Work> {
+        let mut here = Vec::new();
+        let mut further = Vec::new();
+        for (name, spot) in old {
+            let same = new.get(name).is_some_and(|new| new.is == spot.is);
+            if !same {
+                let at = joined(path, name);
+                self.places.retain(|place, _| !place.starts_with(&at));
+                let name = name.clone();
+                here.push(match spot.is {
+                    Is::File(..) => Step::Unlink { name },
+                    _ => Step::RemoveAll { name },
+                });
+            }
+        }
+        for (name, spot) in new {
+            let at = joined(path, name);
+            match old.get(name) {
+                Some(old) if old.is == spot.is => {
+                    if let Some(place) = self.places.get_mut(&at) {
+                        place.shown.take_names(spot.below.keys().cloned());
+                    }
+                    further.extend(self.rebuild(&at, &old.below, &spot.below, contents));
+                }
+                _ => {
+                    let node = self.build(&at, spot, contents);
+                    let name = name.clone();
+                    here.push(match node.body {
+                        NewBody::File(_) => Step::Mkfile { name, node },
+                        _ => Step::Mkdir { name, node },
+                    });
+                }
+            }
+        }
+        if !here.is_empty() {
+            further.insert(0, (path.clone(), here));
+        }
+        further
+    }
+
+    /// The children of a directory that has nothing in it yet.
+    pub fn children(&mut self, path: &Path, below: &Below, contents: &Contents) -> Vec<(Arc<str>, NewNode)> {
+        let child = |(name, spot): (&Arc<str>, &Spot)| (name.clone(), self.build(&joined(path, name), spot, contents));
+        below.iter().map(child).collect()
+    }
+
+    fn build(&mut self, path: &Path, spot: &Spot, contents: &Contents) -> NewNode {
+        let mut children = self.children(path, &spot.below, contents);
+        let content = match &spot.is {
+            Is::Dir(mode) => return NewNode::dir(self.ownership.dir(*mode), children),
+            Is::Mountpoint(volume) | Is::Volume(volume) | Is::Part(volume, _) | Is::File(volume, _) => {
+                contents.get(volume)
+            }
+        };
+        let Some(content) = content else { return NewNode::dir(self.ownership.dir(0o755), children) };
+        let (part, layout) = match &spot.is {
+            Is::Part(_, part) => (Part::Dir(part.clone()), Layout::Flat),
+            Is::File(_, part) => (Part::File(part.clone()), Layout::Flat),
+            _ => (Part::All, self.layout),
+        };
+        let mut shown = Volume::new(content.backing, layout, content.ownership);
+        shown.take_names(spot.below.keys().cloned());
+        let (of_root, of_directory) = (shown.root_attr(), shown.directory_attr());
+        if let Is::Mountpoint(_) = spot.is {
+            return NewNode::dir(of_directory, children);
+        }
+        let mut attr = of_root;
+        if let Some(payload) = &content.payload {
+            let payload = part.of(payload, path);
+            if matches!(part, Part::Dir(_)) && !payload.is_empty() {
+                attr = of_directory;
+            }
+            children.extend(shown.contents(payload, content.generation.clone()));
+        }
+        let volume = content_name(&spot.is);
+        let is_file = matches!(part, Part::File(_));
+        self.places.insert(path.clone(), Place { volume, shown, part });
+        if is_file && let Some((_, node)) = children.pop() {
+            return node;
+        }
+        NewNode::dir(attr, children)
+    }
+
+    /// Whether a file system could hold the payload wherever the volume is shown as a whole.
+    pub fn can_write(&self, volume: &str, payload: &Payload) -> Result<(), crate::volume::Clash> {
+        let mut whole =
+            self.places.values().filter(|place| &*place.volume == volume && matches!(place.part, Part::All));
+        whole.try_for_each(|place| place.shown.can_write(payload))
+    }
+
+    /// What to do so that all places of a volume show its content.
+    pub fn write(&mut self, volume: &str, content: &Content) -> Vec<Work> {
+        let Some(payload) = &content.payload else { return Vec::new() };
+        let fixed = self.parts_are_fixed;
+        let of_volume = self.places.iter_mut().filter(|(_, place)| &*place.volume == volume);
+        let works = of_volume.map(|(path, place)| match &place.part {
+            Part::File(_) if fixed => (path.clone(), Vec::new()),
+            // The old generation's files are gone, and with them those of the directory that is still mounted.
+            Part::Dir(_) if fixed => match place.shown.shows(&place.part.of(payload, path)) {
+                true => (path.clone(), Vec::new()),
+                false => (path.clone(), place.shown.clear()),
+            },
+            part => {
+                let steps = place.shown.write(part.of(payload, path), content.generation.clone());
+                let dir = if matches!(part, Part::File(_)) { path[..path.len() - 1].to_vec() } else { path.clone() };
+                (dir, steps)
+            }
+        });
+        works.filter(|(_, steps)| !steps.is_empty()).collect()
+    }
+
+    /// What to do so that no place shows anything of a volume.
+    pub fn clear(&mut self, volume: &str) -> Vec<Work> {
+        let of_volume = self.places.iter_mut().filter(|(_, place)| &*place.volume == volume);
+        let works = of_volume.map(|(path, place)| {
+            let dir = if matches!(place.part, Part::File(_)) { path[..path.len() - 1].to_vec() } else { path.clone() };
+            (dir, place.shown.clear())
+        });
+        works.filter(|(_, steps)| !steps.is_empty()).collect()
+    }
+}
+
+impl Part {
+    /// What of a volume's payload the place at `path` shows.
+    fn of(&self, payload: &Payload, path: &Path) -> Payload {
+        match self {
+            Part::All => payload.clone(),
+            Part::Dir(part) => payload.below(part),
+            Part::File(part) => {
+                let mut one = Payload::default();
+                if let (Some(file), Some(name)) = (payload.get(part), path.last()) {
+                    one.insert(name.clone(), file.clone());
+                }
+                one
+            }
+        }
+    }
+}
+
+fn content_name(is: &Is) -> Arc<str> {
+    match is {
+        Is::Mountpoint(volume) | Is::Volume(volume) | Is::Part(volume, _) | Is::File(volume, _) => volume.clone(),
+        Is::Dir(_) => "".into(),
+    }
+}
+
+fn joined(path: &Path, name: &Arc<str>) -> Path {
+    let mut longer = path.clone();
+    longer.push(name.clone());
+    longer
+}

@@ -1,0 +1,179 @@
+//! Which directories a container has: those of its mounts, and those that lead to them.
+//!
+//! Pure data. A skeleton is compared with the one before it, so that a container that comes, or a template that changes,
+//! moves nothing else.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::pod::Mount;
+
+/// What lies below a directory, by name.
+pub(super) type Below = BTreeMap<Arc<str>, Spot>;
+
+/// One name in a container's tree.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Spot {
+    pub is: Is,
+    pub below: Below,
+}
+
+/// What a name is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Is {
+    /// A directory with this mode: on the way to a mount, or storage whose content is not ours to give.
+    Dir(u32),
+    /// A directory that the kubelet makes in this volume, where another one is mounted in some container.
+    Mountpoint(Arc<str>),
+    /// The whole of a volume.
+    Volume(Arc<str>),
+    /// A directory of a volume, by its path there.
+    Part(Arc<str>, Arc<str>),
+    /// A file of a volume, by its path there.
+    File(Arc<str>, Arc<str>),
+}
+
+impl Default for Is {
+    fn default() -> Self {
+        Is::Dir(0o755)
+    }
+}
+
+/// What a skeleton must know of a volume.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Outlook {
+    /// Set if the volume's content is ours to give; otherwise the mode of the empty directory that stands for it.
+    pub mode: Option<u32>,
+    /// Relative paths of directories that are made in it for mounts of others.
+    pub nested: BTreeSet<String>,
+    /// The paths of its files, if it has any yet.
+    pub files: Option<BTreeSet<Arc<str>>>,
+}
+
+impl Outlook {
+    fn is_file(&self, path: &str) -> bool {
+        self.files.as_ref().is_some_and(|files| files.contains(path))
+    }
+
+    fn is_dir(&self, path: &str) -> bool {
+        let is_below = |file: &Arc<str>| file.strip_prefix(path).is_some_and(|rest| rest.starts_with('/'));
+        self.files.as_ref().is_some_and(|files| files.iter().any(is_below))
+    }
+
+    /// Directories that are made in the volume because a mount asks for a part of it that is not there.
+    /// Source: `makeMounts`, pkg/kubelet/kubelet_pods.go.
+    pub fn missing<'a>(&'a self, parts: impl Iterator<Item = &'a str> + 'a) -> impl Iterator<Item = &'a str> + 'a {
+        let there = |part: &str| self.is_file(part) || self.is_dir(part);
+        parts.filter(move |part| self.files.is_some() && !there(in_generation(part)))
+    }
+}
+
+/// A part may name the generation's own link: `..data/key` is `key`.
+fn in_generation(part: &str) -> &str {
+    part.strip_prefix("..data/").unwrap_or(part)
+}
+
+/// The tree of one container. Mounts come in the order in which a runtime makes them.
+pub(super) fn container(mounts: &[Mount], volumes: &BTreeMap<Arc<str>, Outlook>) -> Spot {
+    let mut root = Spot::default();
+    for mount in mounts {
+        let Some((name, outlook)) = volumes.get_key_value(&*mount.volume) else { continue };
+        let spot = mounted(mount, name, outlook);
+        place(&mut root, &mount.path, spot);
+    }
+    root
+}
+
+fn mounted(mount: &Mount, volume: &Arc<str>, outlook: &Outlook) -> Spot {
+    if let Some(mode) = outlook.mode {
+        return Spot { is: Is::Dir(mode), below: Below::new() };
+    }
+    if mount.sub_path.is_empty() {
+        let mut spot = Spot { is: Is::Volume(volume.clone()), below: Below::new() };
+        for path in &outlook.nested {
+            lead(&mut spot, path, &Is::Mountpoint(volume.clone()));
+        }
+        return spot;
+    }
+    let part = in_generation(&mount.sub_path);
+    let is = match () {
+        () if outlook.is_file(part) => Is::File(volume.clone(), part.into()),
+        // What is not there is made, as an empty directory.
+        () => Is::Part(volume.clone(), part.into()),
+    };
+    Spot { is, below: Below::new() }
+}
+
+/// The spot at the end of a path, made with all that lead to it where they are missing.
+fn lead<'a>(from: &'a mut Spot, path: &str, is: &Is) -> &'a mut Spot {
+    path.split('/').filter(|name| !name.is_empty()).fold(from, |at, name| {
+        at.below.entry(name.into()).or_insert_with(|| Spot { is: is.clone(), below: Below::new() })
+    })
+}
+
+/// Mounts over what is there.
+fn place(root: &mut Spot, path: &str, spot: Spot) {
+    *lead(root, path, &Is::default()) = spot;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mount(path: &str, volume: &str, sub_path: &str) -> Mount {
+        Mount { path: path.into(), volume: volume.into(), sub_path: sub_path.into() }
+    }
+
+    fn ours(nested: &[&str], files: &[&str]) -> Outlook {
+        let files = Some(files.iter().map(|file| (*file).into()).collect());
+        Outlook { mode: None, nested: nested.iter().map(|path| (*path).to_owned()).collect(), files }
+    }
+
+    fn drawn(spot: &Spot, at: &str, lines: &mut Vec<String>) {
+        for (name, spot) in &spot.below {
+            let path = format!("{at}{name}");
+            lines.push(match &spot.is {
+                Is::Dir(mode) => format!("{path} {mode:o}"),
+                Is::Mountpoint(volume) => format!("{path} in {volume}"),
+                Is::Volume(volume) => format!("{path} = {volume}"),
+                Is::Part(volume, part) => format!("{path} = {volume}:{part}/"),
+                Is::File(volume, part) => format!("{path} = {volume}:{part}"),
+            });
+            drawn(spot, &format!("{path}/"), lines);
+        }
+    }
+
+    #[test]
+    fn volumes_lie_in_each_other_where_their_paths_do() {
+        let volumes = BTreeMap::from([
+            ("a".into(), ours(&["x", "y/z"], &["k"])),
+            ("b".into(), ours(&[], &["k", "d/e"])),
+            ("disk".into(), Outlook { mode: Some(0o777), ..Outlook::default() }),
+        ]);
+        let mounts = [
+            mount("data", "disk", ""),
+            mount("etc/app", "a", ""),
+            mount("etc/app/x", "b", ""),
+            mount("etc/file", "b", "..data/k"),
+            mount("etc/part", "b", "d"),
+            mount("etc/none", "b", "missing"),
+            mount("gone", "unknown", ""),
+        ];
+        let mut lines = Vec::new();
+        drawn(&container(&mounts, &volumes), "", &mut lines);
+        let expected = [
+            "data 777",
+            "etc 755",
+            "etc/app = a",
+            "etc/app/x = b",
+            "etc/app/y in a",
+            "etc/app/y/z in a",
+            "etc/file = b:k",
+            "etc/none = b:missing/",
+            "etc/part = b:d/",
+        ];
+        assert_eq!(lines, expected);
+        let parts = ["k", "d", "missing", "..data/k"];
+        assert_eq!(volumes["b"].missing(parts.into_iter()).collect::<Vec<_>>(), ["missing"]);
+    }
+}
