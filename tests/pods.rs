@@ -27,23 +27,27 @@ fn cases(file: &str) -> Vec<Case> {
 }
 
 /// Plays all cases of one file, and tells which of them fail.
-fn play(file: &str) {
-    let stage = Stage::new();
-    let began = std::time::Instant::now();
+fn play(file: &'static str) {
     let cases = cases(file);
-    let mut beside = Beside::new(&stage.namespace.cluster.kubeconfig());
-    let only = std::env::var("CASE").ok();
-    let mut fails = |case: &&Case| {
-        if only.as_ref().is_some_and(|only| *only != case.name) {
-            return false;
-        }
-        let played = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| stage.play(case, &mut beside)));
-        beside.end();
-        played.is_err()
-    };
-    let failed: Vec<&str> = cases.iter().filter(|case| fails(case)).map(|case| case.name.as_str()).collect();
-    println!("{file}: {} cases in {:?}", cases.len(), began.elapsed());
-    assert!(failed.is_empty(), "{} of {} cases fail: {failed:#?}", failed.len(), cases.len());
+    let failed = with_deep_stack(move || {
+        let stage = Stage::new();
+        let mut beside = Beside::new(&stage.namespace.cluster.kubeconfig());
+        let mut fails = |case: &&Case| {
+            let played = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| stage.play(case, &mut beside)));
+            beside.end();
+            played.is_err()
+        };
+        let failed: Vec<String> = cases.iter().filter(|case| fails(case)).map(|case| case.name.clone()).collect();
+        assert!(beside.compared >= cases.len() / 2, "{file}: only {} comparisons", beside.compared);
+        failed
+    });
+    assert!(failed.is_empty(), "{file}: these cases fail: {failed:#?}");
+}
+
+/// A path of 4096 bytes can have two thousand directories in it.
+fn with_deep_stack<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let thread = std::thread::Builder::new().stack_size(64 << 20).spawn(work).expect("a thread");
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 macro_rules! corpus {
@@ -117,7 +121,7 @@ fn a_root_compares_equal_to_itself_only() {
 }
 
 /// Generated cases of each of the two tests.
-const GENERATED: usize = 100;
+const GENERATED: usize = 250;
 
 #[test]
 fn generated_pods_of_fixed_seeds() {
@@ -131,12 +135,17 @@ fn generated_pods_of_fresh_seeds() {
 
 fn play_seeds(first: u64) {
     let stage = Stage::new();
-    let began = std::time::Instant::now();
-    let tally = std::cell::RefCell::new(Tally::default());
-    generate::for_seeds((first..).take(GENERATED), |case| stage.play(case, &mut *tally.borrow_mut()));
-    let tally = tally.into_inner();
-    println!("{GENERATED} pods in {:?}: {tally:?}", began.elapsed());
+    let beside = Beside::new(&stage.namespace.cluster.kubeconfig());
+    let witnesses = std::cell::RefCell::new((Tally::default(), beside));
+    generate::for_seeds((first..).take(GENERATED), |case| {
+        let (tally, beside) = &mut *witnesses.borrow_mut();
+        stage.play(case, &mut (&mut *tally, &mut *beside));
+        beside.end();
+    });
+    let (tally, beside) = witnesses.into_inner();
+    println!("{GENERATED} pods, {} comparisons: {tally:?}", beside.compared);
     tally.must_be_varied();
+    assert!(beside.compared > GENERATED, "only {} comparisons", beside.compared);
 }
 
 /// What generated cases bring.

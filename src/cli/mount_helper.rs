@@ -7,7 +7,7 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Arg, ArgAction, CommandFactory, Parser};
+use clap::{Arg, ArgAction, CommandFactory, FromArgMatches};
 
 use super::mount::{self, Caller};
 use super::{Cli, Verb, fstab, output};
@@ -272,7 +272,9 @@ fn arguments(asked: &Asked) -> Result<mount::Args, Failure> {
         source => line.push(source.into()),
     }
     line.push(asked.dir.clone());
-    match Cli::try_parse_from(line) {
+    // Of an option of fstab and the same one of `mount -o` the later counts, as everywhere in mount(8).
+    let command = Cli::command().mut_subcommand("mount", |mount| mount.args_override_self(true));
+    match command.try_get_matches_from(line).and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(Cli { verb: Verb::Mount(args) }) => Ok(*args),
         Ok(_) => Err(Failure::new(Code::Usage, "SOURCE and DIR make no sense")),
         Err(error) => Err(Failure::new(Code::Usage, output::usage(&error))),

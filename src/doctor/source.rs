@@ -45,16 +45,17 @@ pub async fn cluster(options: &ClusterOptions, asked: impl FnOnce(&Namespace) ->
     // A server that answers no to this has answered all the same.
     let reached = examination.reach().await;
     let clock = clock(examination.clock_ahead());
-    match reached {
-        Verdict::Failed(why) => {
-            let code = if examination.clock_ahead().is_some() { Code::Denied } else { Code::Unreachable };
-            let check = if code == Code::Denied { "credentials" } else { "API server" };
-            findings.push(Finding::failed(check, State::Fault, &Failure::new(code, why)));
-            findings.extend(clock);
-            return findings;
-        }
-        Verdict::Allowed | Verdict::Missing | Verdict::Denied => findings.push(Finding::ok("API server", "answers")),
+    let fault = match reached {
+        Verdict::Unauthorized(why) => Some(("credentials", Failure::new(Code::Denied, why))),
+        Verdict::Failed(why) => Some(("API server", Failure::new(Code::Unreachable, why))),
+        Verdict::Allowed | Verdict::Missing | Verdict::Denied => None,
+    };
+    if let Some((check, failure)) = fault {
+        findings.push(Finding::failed(check, State::Fault, &failure));
+        findings.extend(clock);
+        return findings;
     }
+    findings.push(Finding::ok("API server", "answers"));
     findings.extend(clock);
     for need in needs(asked(&namespace)) {
         let verdict = examination.may(&need.right).await;
@@ -130,6 +131,9 @@ impl Need {
             }
             (Verdict::Denied, None) => Finding::fault(CHECK, Code::Denied, format!("{what}: denied"), ask()),
             (Verdict::Denied, Some(without)) => Finding::warning(CHECK, format!("{what}: denied: {without}"), ask()),
+            (Verdict::Unauthorized(why), _) => {
+                Finding::failed("credentials", State::Fault, &Failure::new(Code::Denied, format!("{what}: {why}")))
+            }
             (Verdict::Failed(why), _) => {
                 Finding::failed(CHECK, State::Fault, &Failure::new(Code::Unreachable, format!("{what}: {why}")))
             }

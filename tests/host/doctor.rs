@@ -200,6 +200,11 @@ fn each_step_to_the_cluster_has_its_finding() {
     let report = at(&proxy.context(&space.name), "");
     report.has("API server", "fault", "the connection was refused", "is the API server running?");
     assert_eq!(report.code, 6);
+    proxy.heal();
+    proxy.answer(|_| true, Fault::status(500));
+    let report = at(&proxy.context(&space.name), "");
+    report.has("API server", "fault", "answered 500 InternalError", "its own log says why");
+    assert_eq!(report.code, 6);
 }
 
 #[test]

@@ -91,6 +91,8 @@ fn our_options_have_the_names_of_the_verbs_and_users_their_names() {
         format!("{0} daemon 550 directory\n{0} daemon 440 regular file\n", user::NAME),
         "flat, and modes as given"
     );
+    let later = fstab.runs("mode=0440", "mount ./m -o mode=0400; stat -L -c %a m/my-super-secret-key; umount ./m");
+    assert_eq!(later, "400\n", "what is typed comes after what fstab says");
     let two = fstab.runs("kinds=\"secrets,configmaps\",dir-mode=0500", "mount ./m; stat -c %a m; umount ./m");
     assert_eq!(two, "500\n");
 }

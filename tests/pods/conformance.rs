@@ -1,5 +1,6 @@
 //! The volume tests of Kubernetes' own conformance suite and their neighbours, one test each under its name there.
 
+use super::beside::Beside;
 use super::case::Case;
 use super::stage::on_shared_stage;
 
@@ -22,7 +23,10 @@ macro_rules! tests {
 fn play(name: &str) {
     let name = format!("conformance::{name}");
     let case = all().into_iter().find(|case| case.name == name).unwrap_or_else(|| panic!("no case {name}"));
-    on_shared_stage(|stage| stage.play(&case, &mut ()));
+    on_shared_stage(|stage| {
+        let mut beside = Beside::new(&stage.namespace.cluster.kubeconfig());
+        stage.play(&case, &mut beside);
+    });
 }
 
 #[test]

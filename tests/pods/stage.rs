@@ -42,6 +42,19 @@ pub trait Witness {
 /// Nobody.
 impl Witness for () {}
 
+/// Two of them.
+impl<A: Witness, B: Witness> Witness for (&mut A, &mut B) {
+    fn before_step(&mut self, now: &Moment<'_>) {
+        self.0.before_step(now);
+        self.1.before_step(now);
+    }
+
+    fn look(&mut self, now: &Moment<'_>) {
+        self.0.look(now);
+        self.1.look(now);
+    }
+}
+
 impl Stage {
     /// A stage in a new namespace that has what controllers give to each: the ServiceAccount "default" and the cluster's
     /// certificate authority.

@@ -39,6 +39,8 @@ pub enum Verdict {
     /// Allowed, but there is no such object.
     Missing,
     Denied,
+    /// The credentials are not accepted: why.
+    Unauthorized(String),
     /// Something else failed: why.
     Failed(String),
 }
@@ -97,6 +99,9 @@ impl Examination {
             Ok(_) => Verdict::Allowed,
             Err(failure) if failure.is_forbidden() => Verdict::Denied,
             Err(Failure::Status { code: 404, .. }) => Verdict::Missing,
+            Err(failure) if failure.is_unauthorized() || matches!(failure, Failure::Credentials(_)) => {
+                Verdict::Unauthorized(format!("{}: {failure}", self.client.server()))
+            }
             Err(failure) => Verdict::Failed(format!("{}: {failure}", self.client.server())),
         }
     }
