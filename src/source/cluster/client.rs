@@ -2,7 +2,7 @@
 //!
 //! It knows paths and statuses, not objects. Bodies are read into wiped buffers of bounded size, and no body, header or
 //! token is ever logged. The only logs are this module's and its neighbours' own, under `secretfs::source::cluster`; a
-//! binary that shows logs of other crates should still pass `warn,hyper=off,rustls=off,kube=off` as its default filter,
+//! binary that shows logs of other crates should still pass `warn,hyper=off,h2=off,rustls=off,kube=off` as its default filter,
 //! since those are free to change what they print.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
