@@ -8,4 +8,5 @@ mod listing;
 mod needing;
 mod requests;
 mod rotation;
+mod sharing;
 mod tokens;
