@@ -264,7 +264,7 @@ impl Client {
         let response = response.map_err(|error| classify(&*error))?;
         let json = content_type(&response).starts_with("application/json");
         match (response.status().as_u16(), request.verb) {
-            (200, _) | (201, Verb::Create) if json => Ok(response),
+            (200, Verb::Get | Verb::List | Verb::Watch) | (201, Verb::Create) if json => Ok(response),
             _ => Err(refused(response).await),
         }
     }
