@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
-/// kube logs the body of an object that it cannot decode, and each failing request as an error; hyper and fuser log
-/// names. What is worth saying of these we say ourselves.
-const QUIET: &str = "kube_client=off,kube=off,hyper_util=off,hyper=off,rustls=off,tower=off,fuser=off";
+/// kube logs the body of an object that it cannot decode, and each failing request as an error; hyper, h2 and
+/// fuser log names. What is worth saying of these we say ourselves.
+const QUIET: &str = "kube_client=off,kube=off,hyper_util=off,hyper=off,h2=off,rustls=off,tower=off,fuser=off";
 
 /// The log's switch from the terminal to the system.
 #[derive(Clone, Default)]

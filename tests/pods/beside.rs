@@ -11,7 +11,7 @@ use crate::support::snapshot::{Entry, differences, try_snapshot};
 use crate::support::{tempdir, token};
 
 /// How long an update may take until it shows. Almost always it is there before the kubelet's.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Cases in which we differ on purpose, from which step on, each with its row of docs/SEMANTICS.md.
 const DIFFERENT: [(&str, usize, &str); 5] = [
@@ -63,11 +63,13 @@ impl Beside {
         let running = now.pod.containers.iter().filter_map(|(name, one)| Some((name, one.root.as_ref().ok()?)));
         for (name, root) in running {
             let expected = try_snapshot(root).unwrap_or_else(|error| panic!("{}: {error}", now.case.name));
+            let scope = Scope::of(now, name);
+            let expected = scope.without_foreign(expected);
             let mut last;
             let until = Instant::now() + PATIENCE;
             loop {
                 last = match try_snapshot(&mount.path(name)) {
-                    Ok(found) => differences(&comparable(&expected, &expected), &comparable(&found, &expected)),
+                    Ok(found) => scope.differences(&expected, found),
                     Err(error) => vec![error],
                 };
                 if last.is_empty() || Instant::now() > until {
@@ -78,6 +80,50 @@ impl Beside {
             self.compared += 1;
             assert!(last.is_empty(), "{}, step {}, container {name}: {last:#?}", now.case.name, now.number);
         }
+    }
+}
+
+/// Which mount of a container each name belongs to.
+struct Scope {
+    /// Paths of mounts, and whether their content is not the API server's to give: a runtime makes mount points there, and
+    /// whatever else is there is the container's own.
+    mounts: BTreeMap<String, bool>,
+}
+
+impl Scope {
+    fn of(now: &Moment<'_>, container: &str) -> Scope {
+        let volumes = now.case.pod["spec"]["volumes"].as_array().cloned().unwrap_or_default();
+        let given = ["secret", "configMap", "downwardAPI", "projected"];
+        let is_foreign = |name: &str| {
+            let volume = volumes.iter().find(|volume| volume["name"] == name);
+            volume.is_some_and(|volume| given.iter().all(|kind| volume[kind].is_null()))
+        };
+        let mounts = &now.pod.containers[container].mounts;
+        let mounts =
+            mounts.iter().map(|mount| (mount.path.trim_start_matches('/').to_owned(), is_foreign(&mount.volume)));
+        Scope { mounts: mounts.collect() }
+    }
+
+    /// Of storage that is not the API server's, only where it is mounted counts, and whose that directory is.
+    fn without_foreign(&self, tree: BTreeMap<String, Entry>) -> BTreeMap<String, Entry> {
+        let inside = |path: &str, mount: &str| {
+            path == mount || path.strip_prefix(mount).is_some_and(|rest| rest.starts_with('/'))
+        };
+        let kept = tree.into_iter().filter_map(|(path, mut entry)| {
+            let of = self.mounts.iter().filter(|(mount, _)| inside(&path, mount)).max_by_key(|(mount, _)| mount.len());
+            match of {
+                Some((mount, true)) if *mount != path => return None,
+                Some((_, true)) => (entry.nlink, entry.size) = (0, 0),
+                _ => {}
+            }
+            Some((path, entry))
+        });
+        kept.collect()
+    }
+
+    fn differences(&self, expected: &BTreeMap<String, Entry>, found: BTreeMap<String, Entry>) -> Vec<String> {
+        let found = self.without_foreign(found);
+        differences(&comparable(expected, expected), &comparable(&found, expected))
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! It knows paths and statuses, not objects. Bodies are read into wiped buffers of bounded size, and no body, header or
 //! token is ever logged. The only logs are this module's and its neighbours' own, under `secretfs::source::cluster`; a
-//! binary that shows logs of other crates should still pass `warn,hyper=off,rustls=off,kube=off` as its default filter,
+//! binary that shows logs of other crates should still pass `warn,hyper=off,h2=off,rustls=off,kube=off` as its default filter,
 //! since those are free to change what they print.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
@@ -282,7 +282,7 @@ impl Client {
         }
         let json = content_type(&response).starts_with("application/json");
         match (response.status().as_u16(), request.verb) {
-            (200, _) | (201, Verb::Create) if json => Ok(response),
+            (200, Verb::Get | Verb::List | Verb::Watch) | (201, Verb::Create) if json => Ok(response),
             _ => Err(refused(response).await),
         }
     }

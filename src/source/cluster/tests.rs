@@ -9,4 +9,5 @@ mod listing;
 mod needing;
 mod requests;
 mod rotation;
+mod sharing;
 mod tokens;

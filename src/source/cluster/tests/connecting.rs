@@ -133,8 +133,10 @@ async fn not_even_the_finest_log_shows_a_value_or_a_token() {
         let _ = cluster.follow(id("web")).await;
         until("some requests", || fake.seen().len() >= 2).await;
     }
+    super::sharing::exchange("planted-token", "planted-value").await;
     let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     assert!(log.contains("DEBUG secretfs::source::cluster::named: prod/secret/web"), "it is heard at all");
+    assert!(log.contains("h2::codec"), "HTTP/2 too");
     for planted in ["planted", &*value] {
         let line = log.lines().find(|line| line.contains(planted));
         assert_eq!(line, None);

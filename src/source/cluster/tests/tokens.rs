@@ -21,11 +21,15 @@ fn ask() -> TokenAsk {
 }
 
 fn issued(token: &str) -> Answer {
+    answered(201, token)
+}
+
+fn answered(code: u16, token: &str) -> Answer {
     let json = json!({
         "kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1", "spec": {"expirationSeconds": 3607},
         "status": {"token": token, "expirationTimestamp": "2100-01-01T00:00:00Z"},
     });
-    answer(201, "application/json", &json.to_string())
+    answer(code, "application/json", &json.to_string())
 }
 
 #[tokio::test]
@@ -71,7 +75,8 @@ async fn only_a_created_token_is_one() {
         (status(404, "NotFound", "web-1"), libc::ENOENT),
         (status(409, "Conflict", "web-1"), libc::EIO),
         (answer(201, "text/html", "planted"), libc::EIO),
-        (answer(202, "application/json", "{}"), libc::EIO),
+        (answered(200, "planted"), libc::EIO),
+        (answered(202, "planted"), libc::EIO),
         (answer(201, "application/json", r#"{"status":{"token":"planted"}}"#), libc::EIO),
         (vec![Step::Hang], libc::ETIMEDOUT),
     ] {
