@@ -17,6 +17,7 @@ pub mod mount;
 pub mod object;
 pub mod pod;
 pub mod publisher;
+pub mod rights;
 pub mod source;
 pub mod store;
 pub mod tree;

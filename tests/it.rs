@@ -14,6 +14,7 @@ mod manifests;
 mod messages;
 mod model;
 mod programs;
+mod rbac;
 mod rights;
 mod scale;
 mod secrecy;

@@ -4,6 +4,7 @@ mod args;
 mod demo;
 mod mount;
 mod output;
+mod rbac;
 mod read;
 mod source;
 mod source_arg;
@@ -61,6 +62,8 @@ enum Verb {
     Ls(read::LsArgs),
     /// Show what a mount would show, without values
     Tree(read::TreeArgs),
+    /// Print the smallest Role that lets somebody mount SOURCE
+    Rbac(rbac::Args),
     /// List the mounts of this user (as root: of this host) and how they are
     Status(status::Args),
     /// Show all of it in two seconds: no cluster, no root, nothing left behind
@@ -87,6 +90,7 @@ pub fn run() -> ExitCode {
         Verb::Cat(args) => read::cat(&args),
         Verb::Ls(args) => read::ls(&args),
         Verb::Tree(args) => read::tree(&args),
+        Verb::Rbac(args) => rbac::run(&args),
         Verb::Status(args) => status::run(&args),
         Verb::Demo(args) => demo::run(&args),
     };
