@@ -2,6 +2,7 @@
 
 mod errors;
 mod freshness;
+mod many;
 mod objects;
 mod outage;
 mod pods;

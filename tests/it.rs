@@ -13,6 +13,7 @@ mod kubelet;
 mod manifests;
 mod messages;
 mod model;
+mod pods;
 mod programs;
 mod rbac;
 mod rights;

@@ -23,7 +23,7 @@ use crate::support::api::Api;
 use crate::support::cluster::{Namespace, namespace};
 use crate::support::mount::{Mount, Way};
 use crate::support::referee::{self, Referee};
-use crate::support::{subdir, tempdir};
+use crate::support::{seed, subdir, tempdir};
 use generate::{Case, Change, Kind, LIMIT, Object};
 use side::{Side, Step};
 
@@ -40,16 +40,7 @@ fn volumes_of_fixed_seeds_equal_the_kubelets() {
 
 #[test]
 fn volumes_of_fresh_seeds_equal_the_kubelets() {
-    let seed = match std::env::var("SECRETFS_SEED") {
-        Ok(seed) => seed.parse().expect("SECRETFS_SEED is a number"),
-        Err(_) => {
-            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a time after 1970");
-            // Short enough to type.
-            u64::from(now.subsec_nanos() ^ std::process::id())
-        }
-    };
-    println!("SECRETFS_SEED={seed}");
-    Stage::new().play_all((seed..).take(CASES as usize).map(Case::new));
+    Stage::new().play_all((seed()..).take(CASES as usize).map(Case::new));
 }
 
 /// A volume whose object goes is emptied, and filled when the object comes back.

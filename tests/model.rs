@@ -81,7 +81,7 @@ impl Scripted {
             .map(|(key, value)| (Key::new(&format!("k{key}")).expect("a key"), Value::copy_of(value.as_bytes())));
         let version = format!("{}", self.version.lock().expect("no panic"));
         let meta = Meta { id: id.clone(), uid: "u".into(), version: version.into(), created: SystemTime::UNIX_EPOCH };
-        Some(Object { meta, body: Body::Data(Data { values: data.collect(), immutable: false }) })
+        Some(Object { meta, body: Body::Data(Data { values: data.collect(), ..Data::default() }) })
     }
 
     /// Changes the model and tells the store, as a source would.

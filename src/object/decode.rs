@@ -4,7 +4,7 @@
 //! by the parser and never copied (`kubectl apply` keeps a Secret's data in an annotation). Whatever comes from a server
 //! may be a lie, so identity is required, names are checked, and every size has a limit. `{}` is not a Secret.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -195,14 +195,19 @@ impl ObjectJson<'_> {
         let missing = DecodeError::Missing { kind: name, field: "metadata" };
         let meta = self.metadata.ok_or(missing)?.meta(kind, &mut None)?;
         let mut values = Values { kind: name, bytes: 0, values: BTreeMap::new() };
+        let mut binary = BTreeSet::new();
         if kind == Kind::Secret {
             values.add("data", self.data, base64_value)?;
         } else {
             values.add("data", self.data, |text| Some(Value::copy_of(text.as_bytes())))?;
-            values.add("binaryData", self.binary_data, base64_value)?;
+            if self.binary_data.is_some() {
+                let text: BTreeSet<Key> = values.values.keys().cloned().collect();
+                values.add("binaryData", self.binary_data, base64_value)?;
+                binary = values.values.keys().filter(|key| !text.contains(*key)).cloned().collect();
+            }
         }
         let immutable = self.immutable.unwrap_or(false);
-        Ok(Object { meta, body: Body::Data(Data { values: values.values, immutable }) })
+        Ok(Object { meta, body: Body::Data(Data { values: values.values, binary, immutable }) })
     }
 }
 
@@ -313,8 +318,9 @@ fn invalid(kind: &'static str, field: &'static str) -> DecodeError {
 
 fn require_text<'t>(kind: &'static str, field: &'static str, text: &'t Option<Text>) -> Result<&'t str, DecodeError> {
     match text {
-        // uid and resourceVersion are opaque, but never long: an etcd revision has 19 digits, a uid 36 characters.
-        Some(text) if text.len() > 253 => Err(invalid(kind, field)),
+        // uid and resourceVersion are opaque, but never long: an etcd revision has 19 digits, a uid 36 characters. The longest
+        // name, that of a signer's trust bundle, has 825.
+        Some(text) if text.len() > 1024 => Err(invalid(kind, field)),
         Some(text) if !text.is_empty() => Ok(text.as_str()),
         _ => Err(DecodeError::Missing { kind, field }),
     }

@@ -21,7 +21,7 @@ pub use pod::{Pod, Quantity};
 pub use token::{Token, TokenAsk};
 pub use value::Value;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -103,6 +103,8 @@ pub enum Body {
 pub struct Data {
     /// `data` and, for ConfigMaps, `binaryData`, decoded.
     pub values: BTreeMap<Key, Value>,
+    /// Which of them are of `binaryData`: files, but never variables.
+    pub binary: BTreeSet<Key>,
     /// Once true the API server refuses any change of the data.
     pub immutable: bool,
 }
@@ -145,6 +147,15 @@ impl Object {
             Body::Data(data) => &data.values,
             _ => &NONE,
         }
+    }
+
+    /// The values that can be variables, by key.
+    pub fn texts(&self) -> impl Iterator<Item = (&Key, &Value)> {
+        let binary = match &self.body {
+            Body::Data(data) => Some(&data.binary),
+            _ => None,
+        };
+        self.data().iter().filter(move |(key, _)| binary.is_none_or(|binary| !binary.contains(*key)))
     }
 
     /// The pod that it is or makes.

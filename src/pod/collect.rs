@@ -8,7 +8,7 @@ use crate::volume::{DEFAULT_MODE, File, Payload};
 
 /// What is made for one volume may have this many bytes in sum. Values of Secrets and ConfigMaps do not count, which all
 /// volumes share; the description of a pod does, which a volume can repeat as often as it has items.
-const MAX_MADE: usize = 64 << 20;
+const MAX_MADE: usize = 16 << 20;
 
 /// What `volume` holds: paths are clean, no path is a file and a directory at once.
 ///

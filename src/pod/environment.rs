@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::expand::{Piece, joined, names, pieces};
 use super::{Have, Lookup, Problem, Subject, field, resources};
 use crate::object::pod::{Container, KeyRef, Variable, Variables};
-use crate::object::{Key, Kind, Object, ObjectId, Value};
+use crate::object::{Kind, Object, ObjectId, Value};
 
 /// The longest variable that a program can be started with, in bytes (`MAX_ARG_STRLEN`, the kernel's
 /// include/uapi/linux/binfmts.h).
@@ -100,7 +100,7 @@ impl<'a> Plan<'a> {
     ) -> Result<(), Problem> {
         let Some(place) = place_of_all(self.subject, from)? else { return Ok(()) };
         let Some(object) = object(&place, lookup)? else { return Ok(()) };
-        for (key, value) in object.data() {
+        for (key, value) in object.texts() {
             let name = format!("{}{key}", from.prefix);
             if self.open.contains(&name) {
                 values.insert(name, value.clone());
@@ -134,9 +134,9 @@ impl<'a> Plan<'a> {
         let Some((kind, key)) = key_ref(variable) else { return Ok(Some(Value::copy_of(&[]))) };
         let Some(place) = place(self.subject, kind, &key.name, key.optional)? else { return Ok(None) };
         let Some(object) = object(&place, lookup)? else { return Ok(None) };
-        let value = Key::new(&key.key).ok().and_then(|key| object.data().get(&key));
-        match value {
-            Some(value) => Ok(Some(value.clone())),
+        let found = object.texts().find(|(name, _)| name.as_str() == key.key);
+        match found {
+            Some((_, value)) => Ok(Some(value.clone())),
             None if key.optional => Ok(None),
             None => Err(Problem::MissingKey { object: place.id, key: key.key.clone() }),
         }

@@ -67,7 +67,7 @@ impl Subject {
     /// The id of an object in the pod's namespace, or in none if the kind is in none.
     fn object(&self, kind: Kind, name: &str) -> Option<ObjectId> {
         let namespace = if kind.is_namespaced() { self.id.namespace.clone() } else { crate::object::Namespace::none() };
-        Some(ObjectId { namespace, kind, name: Name::new(name).ok()? })
+        Some(ObjectId { namespace, kind, name: Name::of(kind, name).ok()? })
     }
 }
 

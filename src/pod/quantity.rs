@@ -1,5 +1,6 @@
 //! Quantities as apimachinery reads and rounds them (pkg/api/resource/quantity.go, `ParseQuantity`, `ScaledValue`), with all
-//! that is odd about it: what is too large for 64 bits becomes 0, and negative fractions are rounded in two ways.
+//! that is odd about it: what is too large for 64 bits becomes 0 or something else, and negative fractions are rounded in
+//! two ways.
 //!
 //! One thing differs: numbers of more than 38 digits are refused. Go reads them, and shows a remainder modulo 2^64.
 
@@ -15,12 +16,14 @@ pub(super) enum Amount {
 /// `maxInt64Factors`: so many decimal digits fit into 64 bits.
 const SHORT_DIGITS: i32 = 18;
 const NANO: i32 = -9;
-/// The largest binary quantity, in billionths.
+/// The largest binary quantity, in billionths: what is larger becomes it.
 const MOST_NANOS: i128 = i64::MAX as i128 * 1_000_000_000;
 
 /// The parts of a quantity without leading zeros.
 struct Parts<'a> {
     negative: bool,
+    /// Whether there is any digit before the suffix.
+    numeric: bool,
     whole: &'a str,
     fraction: &'a str,
     suffix: &'a str,
@@ -60,8 +63,7 @@ impl Amount {
     fn scaled(self, to: i32) -> i64 {
         match self {
             Amount::Short { value, scale } if scale < to => divided(value, to.abs_diff(scale)),
-            // What overflows is 0: `positiveScaleInt64` says that it failed, and nobody listens.
-            Amount::Short { value, scale } => multiplied(value, scale.abs_diff(to)).unwrap_or(0),
+            Amount::Short { value, scale } => multiplied(value, scale.abs_diff(to)),
             Amount::Nanos(nanos) => {
                 let divisor = 10_i128.pow(to.abs_diff(NANO));
                 // `scaledValue`: down to the whole number towards zero and one up, also if it is negative.
@@ -81,20 +83,26 @@ fn divided(value: i64, digits: u32) -> i64 {
     }
 }
 
-fn multiplied(value: i64, digits: u32) -> Option<i64> {
-    if value == 0 { Some(0) } else { value.checked_mul(10_i64.checked_pow(digits)?) }
+/// value * 10^digits. What overflows is still used: `positiveScaleInt64` says that it failed, and nobody listens.
+fn multiplied(value: i64, digits: u32) -> i64 {
+    let factor = 10_i64.checked_pow(digits);
+    match digits {
+        1 | 2 | 3 | 6 | 9 => value.wrapping_mul(factor.unwrap_or(0)),
+        _ => factor.and_then(|factor| value.checked_mul(factor)).unwrap_or(0),
+    }
 }
 
 /// `parseQuantityString`.
 fn split(text: &str) -> Option<Parts<'_>> {
     let negative = text.starts_with('-');
-    let text = text.strip_prefix(['-', '+']).unwrap_or(text).trim_start_matches('0');
-    let (whole, rest) = digits(text);
+    let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let (whole, rest) = digits(unsigned.trim_start_matches('0'));
     let (fraction, suffix) = rest.strip_prefix('.').map_or(("", rest), digits);
     let number = suffix.trim_start_matches(['e', 'E', 'i', 'n', 'u', 'm', 'k', 'K', 'M', 'G', 'T', 'P']);
     let number = number.strip_prefix(['-', '+']).unwrap_or(number);
+    let numeric = !fraction.is_empty() || unsigned.starts_with(|c: char| c.is_ascii_digit());
     let whole = if whole.is_empty() { "0" } else { whole };
-    number.bytes().all(|byte| byte.is_ascii_digit()).then_some(Parts { negative, whole, fraction, suffix })
+    number.bytes().all(|byte| byte.is_ascii_digit()).then_some(Parts { negative, numeric, whole, fraction, suffix })
 }
 
 fn digits(text: &str) -> (&str, &str) {
@@ -143,6 +151,10 @@ fn short(parts: &Parts, unit: &Unit) -> Option<Amount> {
 
 /// The slow path: billionths, rounded away from zero, so that whoever asks for a little gets something.
 fn long(parts: &Parts, unit: &Unit) -> Option<Amount> {
+    // The fast path takes no digits for zero.
+    if !parts.numeric {
+        return None;
+    }
     let fraction = parts.fraction.trim_end_matches('0');
     let digits: i128 = [parts.whole, fraction].concat().parse().ok()?;
     let places = i64::try_from(fraction.len()).ok()?;
@@ -151,7 +163,10 @@ fn long(parts: &Parts, unit: &Unit) -> Option<Amount> {
         Unit::Binary(exponent) => {
             let scaled = digits.checked_mul(1 << exponent);
             let nanos = scaled.and_then(|scaled| shifted(scaled, -places - i64::from(NANO)));
-            nanos.unwrap_or(MOST_NANOS).min(MOST_NANOS)
+            let Some(nanos) = nanos.filter(|nanos| *nanos <= MOST_NANOS) else {
+                return Some(Amount::Short { value: if parts.negative { -i64::MAX } else { i64::MAX }, scale: 0 });
+            };
+            nanos
         }
     };
     Some(Amount::Nanos(if parts.negative { -nanos } else { nanos }))
@@ -169,3 +184,6 @@ fn shifted(number: i128, places: i64) -> Option<i128> {
         (true, None) => Some(1),
     }
 }
+
+#[cfg(test)]
+mod tests;

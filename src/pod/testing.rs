@@ -61,7 +61,7 @@ pub(super) fn refused(subject: &Subject, known: &Known) -> Vec<Problem> {
 pub(super) struct Known {
     objects: BTreeMap<ObjectId, Have<Arc<Object>>>,
     tokens: BTreeMap<TokenAsk, Have<Option<Value>>>,
-    pub(super) bundles: Option<Have<Vec<Arc<Object>>>>,
+    bundles: Option<Have<Vec<Arc<Object>>>>,
 }
 
 impl Known {
@@ -79,6 +79,10 @@ impl Known {
     pub(super) fn without(mut self, kind: Kind, name: &str, have: Have<Arc<Object>>) -> Self {
         self.objects.insert(id(kind, name), have);
         self
+    }
+
+    pub(super) fn bundles(self, bundles: Have<Vec<Arc<Object>>>) -> Self {
+        Known { bundles: Some(bundles), ..self }
     }
 
     pub(super) fn token(mut self, ask: TokenAsk, have: Have<Option<Value>>) -> Self {

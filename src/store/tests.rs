@@ -18,7 +18,7 @@ fn meta(namespace: &str, name: &str, version: &str) -> Meta {
 
 fn object(namespace: &str, name: &str, version: &str) -> Object {
     let data = [(Key::new("k").unwrap(), Value::copy_of(version.as_bytes()))];
-    Object { meta: meta(namespace, name, version), body: Body::Data(Data { values: data.into(), immutable: false }) }
+    Object { meta: meta(namespace, name, version), body: Body::Data(Data { values: data.into(), ..Data::default() }) }
 }
 
 fn changes(store: &Store) -> Vec<Change> {

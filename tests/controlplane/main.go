@@ -56,7 +56,9 @@ func main() {
 		os.Exit(2)
 	}
 	endWithParent()
-	runtime.UnlockOSThread()
+	if verb != "referee" { // which leaves threads in other mount namespaces: never the main one, by which /proc/PID shows the process
+		runtime.UnlockOSThread()
+	}
 	if err := run(args); err != nil && !errors.Is(err, pflag.ErrHelp) {
 		fmt.Fprintf(os.Stderr, "controlplane %s: %v\n", verb, err)
 		os.Exit(1)

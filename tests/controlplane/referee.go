@@ -12,12 +12,14 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/go-logr/logr"
 	"golang.org/x/sys/unix"
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	utilfeature "k8s.io/apiserver/pkg/util/feature"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
 )
 
 const refereeAbout = `controlplane referee --kubeconfig FILE --root DIR [--node NAME] [--feature-gates A=true,...]
@@ -27,12 +29,17 @@ the kubelet's own code. Needs root. One request per line on standard input, one 
 
   {"op":"setup","namespace":"ns","pod":"name"}      reads the pod and sets up what its containers mount
   {"op":"setup","podSpec":{...a Pod...}}            the same for a pod that the API server need not know
+  {"op":"run","namespace":"ns","pod":"name"}        "setup", and then the pod's containers start, those that have not
+  {"op":"restart","namespace":"ns","pod":"name","container":"c"}        one of them ends, and then "run"
   {"op":"teardown","namespace":"ns","pod":"name"}   takes away all that was set up for pods of that name
 
   {"volumes":{"name":{"path":"/...","error":"..."}},"error":"..."}      errors only when there are some
+  {"volumes":...,"containers":{"name":{"root":"/proc/PID/fd/N","mounts":[{"path":"/v","volume":"v","subPath":false,
+   "readOnly":true}],"error":"..."}}}               the answer to "run" and "restart"
 
-Set up once more, a pod's volumes are refreshed: what the kubelet does about once a minute. Takes everything away at
-the end of standard input, on SIGTERM, and with its parent.`
+Set up or run once more, a pod's volumes are refreshed: what the kubelet does about once a minute. Containers run no
+program: each is a root directory in a mount namespace of its own, as a container runtime makes it, and starts when all
+volumes have been set up. Takes everything away at the end of standard input, on SIGTERM, and with its parent.`
 
 // request is one line of input.
 type request struct {
@@ -40,12 +47,14 @@ type request struct {
 	Namespace string  `json:"namespace"`
 	Pod       string  `json:"pod"`
 	PodSpec   *v1.Pod `json:"podSpec"`
+	Container string  `json:"container"`
 }
 
 // answer is one line of output.
 type answer struct {
-	Volumes map[string]volumeAnswer `json:"volumes,omitempty"`
-	Error   string                  `json:"error,omitempty"`
+	Volumes    map[string]volumeAnswer    `json:"volumes,omitempty"`
+	Containers map[string]containerAnswer `json:"containers,omitempty"`
+	Error      string                     `json:"error,omitempty"`
 }
 
 // volumeAnswer tells where a volume is, or would be, and why it could not be set up.
@@ -71,6 +80,8 @@ func referee(args []string) (err error) {
 			return err
 		}
 	}
+	// What goes wrong is in the answers.
+	klog.SetLogger(logr.Discard())
 	unix.Umask(0o022)
 	absolute, err := filepath.Abs(*root)
 	if err != nil {
@@ -126,16 +137,25 @@ func handle(ctx context.Context, client kubernetes.Interface, mounts *podMounts,
 	if err != nil {
 		return answer{Error: "not a request: " + err.Error()}
 	}
+	var done answer
 	switch r.Op {
-	case "setup":
+	case "setup", "run", "restart":
 		pod := r.PodSpec
 		if pod == nil {
 			pod, err = client.CoreV1().Pods(r.Namespace).Get(ctx, r.Pod, metav1.GetOptions{})
 		} else {
 			fillIn(pod)
 		}
-		if err == nil {
-			return answer{Volumes: mounts.setUp(pod)}
+		if err != nil {
+			break
+		}
+		switch r.Op {
+		case "run":
+			done.Volumes, done.Containers = mounts.sync(ctx, pod)
+		case "restart":
+			done.Volumes, done.Containers = mounts.restart(ctx, pod, r.Container)
+		default:
+			done.Volumes = mounts.setUp(pod)
 		}
 	case "teardown":
 		err = mounts.takeAway(r.Namespace, r.Pod)
@@ -145,7 +165,7 @@ func handle(ctx context.Context, client kubernetes.Interface, mounts *podMounts,
 	if err != nil {
 		return answer{Error: err.Error()}
 	}
-	return answer{}
+	return done
 }
 
 func clientFrom(kubeconfig string) (kubernetes.Interface, error) {

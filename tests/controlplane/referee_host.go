@@ -35,6 +35,8 @@ type host struct {
 
 	// allocatable is what the node had when last seen; a test need not make a Node.
 	allocatable v1.ResourceList
+	// nodeSeen says that it was looked for in this pass, which is often enough.
+	nodeSeen bool
 }
 
 var (
@@ -47,7 +49,7 @@ func newHost(client kubernetes.Interface, root, node string) *host {
 		client:  client,
 		root:    root,
 		node:    node,
-		mounter: mount.New(""),
+		mounter: directMounter{mount.New("")},
 		tokens:  token.NewManager(client),
 		allocatable: v1.ResourceList{
 			v1.ResourceCPU:              resource.MustParse("2"),
@@ -96,6 +98,10 @@ func (h *host) NewWrapperUnmounter(name string, spec volume.Spec, uid types.UID)
 }
 
 func (h *host) GetNodeAllocatable() (v1.ResourceList, error) {
+	if h.nodeSeen {
+		return h.allocatable, nil
+	}
+	h.nodeSeen = true
 	node, err := h.client.CoreV1().Nodes().Get(context.TODO(), h.node, metav1.GetOptions{})
 	if err == nil && len(node.Status.Allocatable) > 0 {
 		h.allocatable = node.Status.Allocatable

@@ -36,12 +36,14 @@ type podMounts struct {
 type podVolumes struct {
 	namespace, name string
 	volumes         map[string]*podVolume
+	containers      map[string]*podContainer
 }
 
 // podVolume is one of its volumes; mounted as soon as one SetUp went well.
 type podVolume struct {
 	spec    *volume.Spec
 	plugin  volume.VolumePlugin
+	mounter volume.Mounter // of the latest SetUp
 	mounted bool
 }
 
@@ -61,18 +63,28 @@ func newPodMounts(client kubernetes.Interface, root, node string) (*podMounts, e
 // setUp does for a pod what the kubelet's volume manager does when it syncs the pod: SetUp of each volume that some
 // container mounts and that is not there yet or is of a kind that wants to be set up at each sync.
 func (m *podMounts) setUp(pod *v1.Pod) map[string]volumeAnswer {
+	m.host.nodeSeen = false
 	known := m.pods[pod.UID]
 	if known == nil {
-		known = &podVolumes{pod.Namespace, pod.Name, map[string]*podVolume{}}
+		known = &podVolumes{pod.Namespace, pod.Name, map[string]*podVolume{}, map[string]*podContainer{}}
 		m.pods[pod.UID] = known
 	}
 	answers := map[string]volumeAnswer{}
 	mounted, _, _ := util.GetPodVolumeNames(pod, false)
 	for i := range pod.Spec.Volumes {
 		spec := volume.NewSpecFromVolume(&pod.Spec.Volumes[i])
+		if !mounted.Has(spec.Name()) {
+			continue
+		}
 		plugin, err := m.host.plugins.FindPluginBySpec(spec)
-		if err != nil || !mounted.Has(spec.Name()) {
-			continue // of another kind, or not used
+		if err != nil {
+			// Of a kind that brings what is elsewhere, of which nothing is here: an empty directory.
+			spec = emptyDir(spec.Name())
+			plugin, err = m.host.plugins.FindPluginBySpec(spec)
+		}
+		if err != nil {
+			answers[spec.Name()] = volumeAnswer{Error: err.Error()}
+			continue
 		}
 		one := known.volumes[spec.Name()]
 		if one == nil {
@@ -85,11 +97,17 @@ func (m *podMounts) setUp(pod *v1.Pod) map[string]volumeAnswer {
 	return answers
 }
 
+func emptyDir(name string) *volume.Spec {
+	source := v1.VolumeSource{EmptyDir: &v1.EmptyDirVolumeSource{}}
+	return volume.NewSpecFromVolume(&v1.Volume{Name: name, VolumeSource: source})
+}
+
 func (one *podVolume) setUp(pod *v1.Pod) volumeAnswer {
 	mounter, err := one.plugin.NewMounter(one.spec, pod)
 	if err != nil {
 		return volumeAnswer{Error: err.Error()}
 	}
+	one.mounter = mounter
 	done := volumeAnswer{Path: mounter.GetPath()}
 	if one.mounted && !one.plugin.RequiresRemount(one.spec) {
 		return done
@@ -120,11 +138,16 @@ func (m *podMounts) takeAway(namespace, name string) error {
 // takeAwayPod lets the plugins tear down, and makes sure of it: what a plugin could not take away (a busy mount) is
 // only told on standard error.
 func (m *podMounts) takeAwayPod(uid types.UID, pod *podVolumes) error {
+	for name := range pod.containers {
+		pod.stop(name)
+	}
 	for name, one := range pod.volumes {
-		unmounter, err := one.plugin.NewUnmounter(name, uid)
-		if err == nil {
-			err = unmounter.TearDown()
+		err := m.subpaths().CleanSubPaths(m.host.podDir(uid), name)
+		unmounter, unknown := one.plugin.NewUnmounter(name, uid)
+		if unknown == nil {
+			unknown = unmounter.TearDown()
 		}
+		err = errors.Join(err, unknown)
 		if err != nil {
 			fmt.Fprintf(os.Stderr, "volume %s: %v\n", name, err)
 		}

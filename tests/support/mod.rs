@@ -5,6 +5,7 @@ pub mod api;
 pub mod cluster;
 pub mod events;
 pub mod kubeconfig;
+pub mod kubelet_pod;
 pub mod liar;
 pub mod library;
 pub mod mount;
@@ -15,7 +16,9 @@ pub mod referee;
 pub mod sandbox;
 pub mod server;
 pub mod snapshot;
+pub mod token;
 pub mod user;
+pub mod wire;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -105,4 +108,18 @@ pub fn in_time<T: Send + 'static>(what: &str, work: impl FnOnce() -> T + Send + 
         Ok(done) => done,
         Err(error) => panic!("{what}: {error}"),
     }
+}
+
+/// The seed of tests that make up something new each time, which a failure shows: `SECRETFS_SEED` repeats it.
+pub fn seed() -> u64 {
+    let seed = match std::env::var("SECRETFS_SEED") {
+        Ok(seed) => seed.parse().expect("SECRETFS_SEED is a number"),
+        Err(_) => {
+            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a time after 1970");
+            // Short enough to type.
+            u64::from(now.subsec_nanos() ^ std::process::id())
+        }
+    };
+    println!("SECRETFS_SEED={seed}");
+    seed
 }

@@ -37,7 +37,9 @@ impl Referee {
     pub fn start(cluster: &Cluster) -> Referee {
         let dir = tempdir();
         // ConfigMap volumes are plain directories: on tmpfs too, all sizes and link counts are tmpfs's.
-        let script = r#"mount -t tmpfs tmpfs "$1" && exec "$2" referee --kubeconfig "$3" --root "$1""#;
+        // Shared as everything is under systemd, which some containers' mountPropagation asks for.
+        let script = r#"mount -t tmpfs tmpfs "$1" && mount --make-shared "$1" &&
+            exec "$2" referee --kubeconfig "$3" --root "$1""#;
         let mut command = Command::new("unshare");
         command.args(["--mount", "sh", "-c", script, "referee"]);
         command.arg(dir.path()).arg(&cluster.binary).arg(cluster.kubeconfig());
@@ -48,15 +50,23 @@ impl Referee {
 
     /// One request and its answer.
     #[track_caller]
-    fn ask(&self, request: &Value) -> Value {
+    pub(super) fn ask(&self, request: &Value) -> Value {
+        self.try_ask(request).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    pub(super) fn try_ask(&self, request: &Value) -> Result<Value, String> {
         let mut pipes = self.pipes.borrow_mut();
-        let (send, receive) = pipes.as_mut().expect("a running referee");
-        writeln!(send, "{request}").expect("the referee listens");
+        let (send, receive) = pipes.as_mut().ok_or("the referee has ended")?;
         let mut line = String::new();
-        receive.read_line(&mut line).expect("the referee answers");
-        let answer: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("answer {line:?}: {error}"));
-        assert!(answer["error"].is_null(), "the referee says {answer} to {request}");
-        answer
+        let asked = writeln!(send, "{request}").and_then(|()| receive.read_line(&mut line));
+        asked.map_err(|error| format!("the referee does not answer {request}: {error}"))?;
+        let answer: Value = serde_json::from_str(&line).map_err(|error| format!("answer {line:?}: {error}"))?;
+        if answer["error"].is_null() { Ok(answer) } else { Err(format!("the referee says {answer} to {request}")) }
+    }
+
+    /// The same path from where the test looks.
+    pub(super) fn seen(&self, path: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/root{path}", self.child.id()))
     }
 
     /// Sets the volume of a [`pod`] up.
@@ -98,7 +108,7 @@ impl KubeletVolume<'_> {
         let volume = &answer["volumes"][VOLUME];
         assert!(volume["error"].is_null(), "the kubelet's code says {volume} to {}", self.pod);
         let path = volume["path"].as_str().unwrap_or_else(|| panic!("no volume in {answer}"));
-        PathBuf::from(format!("/proc/{}/root{path}", self.referee.child.id()))
+        self.referee.seen(path)
     }
 }
 

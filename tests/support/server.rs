@@ -26,8 +26,13 @@ impl Deref for Server {
 
 impl Server {
     pub fn start() -> Server {
+        Server::with(&[])
+    }
+
+    /// With these flags of kube-apiserver.
+    pub fn with(flags: &[&str]) -> Server {
         let dir = tempdir();
-        let cluster = Cluster::start(&dir.path().join("server"), &[]);
+        let cluster = Cluster::start(&dir.path().join("server"), &[&["--"], flags].concat());
         Server { cluster, _dir: dir }
     }
 

@@ -65,20 +65,26 @@ pub fn differences<T: PartialEq + fmt::Debug>(
 /// `..TS` after their form has been checked.
 #[track_caller]
 pub fn snapshot(dir: &Path) -> BTreeMap<String, Entry> {
-    let mut all = BTreeMap::new();
-    add(dir, "", &mut all);
-    all
+    try_snapshot(dir).unwrap_or_else(|error| panic!("{error}"))
 }
 
-fn add(path: &Path, name: &str, all: &mut BTreeMap<String, Entry>) {
-    let found = std::fs::symlink_metadata(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+/// The same of a tree that may change meanwhile.
+pub fn try_snapshot(dir: &Path) -> Result<BTreeMap<String, Entry>, String> {
+    let mut all = BTreeMap::new();
+    add(dir, "", &mut all)?;
+    Ok(all)
+}
+
+fn add(path: &Path, name: &str, all: &mut BTreeMap<String, Entry>) -> Result<(), String> {
+    let because = |error: std::io::Error| format!("{}: {error}", path.display());
+    let found = std::fs::symlink_metadata(path).map_err(because)?;
     let content = if found.is_symlink() {
-        let target = std::fs::read_link(path).expect("readlink");
+        let target = std::fs::read_link(path).map_err(because)?;
         // Only a generation's name varies in length.
         assert_eq!(found.size(), target.as_os_str().len() as u64, "size of {}", path.display());
         plain(target.to_str().expect("UTF-8")).into_bytes()
     } else if found.is_file() {
-        std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+        std::fs::read(path).map_err(because)?
     } else {
         Vec::new()
     };
@@ -87,17 +93,20 @@ fn add(path: &Path, name: &str, all: &mut BTreeMap<String, Entry>) {
         uid: found.uid(),
         gid: found.gid(),
         nlink: found.nlink(),
-        size: if found.is_symlink() && name == "..data" { 0 } else { found.size() },
+        size: if found.is_symlink() && name.rsplit('/').next() == Some("..data") { 0 } else { found.size() },
         blocks: found.blocks(),
         content,
     };
-    assert!(all.insert(name.to_owned(), entry).is_none(), "{name} twice: two generations at once?");
+    if all.insert(name.to_owned(), entry).is_some() {
+        return Err(format!("{name} twice: two generations at once?"));
+    }
     if found.is_dir() {
-        for entry in std::fs::read_dir(path).expect("readdir") {
-            let entry = entry.expect("entry");
-            add(&entry.path(), &below(name, &entry), all);
+        for entry in std::fs::read_dir(path).map_err(because)? {
+            let entry = entry.map_err(because)?;
+            add(&entry.path(), &below(name, &entry), all)?;
         }
     }
+    Ok(())
 }
 
 /// Which inode a name is, and when it was changed: what programs remember of a file that they poll.

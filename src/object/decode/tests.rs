@@ -50,7 +50,27 @@ fn a_config_map_has_text_and_binary_data() {
     assert_eq!(value(&object, "a"), "line\n\"quoted\" \u{1f600}".as_bytes());
     assert_eq!(value(&object, "plain"), b"text");
     assert_eq!(value(&object, "b"), [0, 255]);
+    let texts: Vec<&str> = object.texts().map(|(key, _)| key.as_str()).collect();
+    assert_eq!(texts, ["a", "plain"]);
     assert!(is_immutable(&object));
+}
+
+/// One that a signer names must not take the whole list with it.
+#[test]
+fn a_trust_bundle_is_named_for_its_signer() {
+    let name = "kubernetes.io:kube-apiserver-serving:".to_owned() + &"a".repeat(253);
+    let json = json!({
+        "apiVersion": "certificates.k8s.io/v1", "kind": "ClusterTrustBundle",
+        "metadata": {"name": name, "uid": "u", "resourceVersion": "1"},
+        "spec": {"signerName": "kubernetes.io/kube-apiserver-serving", "trustBundle": "x"},
+    });
+    let object = decode(Kind::ClusterTrustBundle, &json).unwrap();
+    assert_eq!(object.id().name.as_str(), name);
+    let list = json!({
+        "apiVersion": "certificates.k8s.io/v1", "kind": "ClusterTrustBundleList", "metadata": {"resourceVersion": "1"}, "items": [json],
+    });
+    let page = object_page_from_json(Kind::ClusterTrustBundle, list.to_string().as_bytes()).unwrap();
+    assert_eq!(page.items.len(), 1);
 }
 
 #[test]

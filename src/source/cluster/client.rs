@@ -10,20 +10,20 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Response, Uri};
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::{Body as _, Incoming};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::backoff::Backoff;
+use super::body::Body;
 use super::buffer::Buffer;
 use super::config::{ConnectError, Login, Target, without_slash};
 use super::failure::{Failure, classify, printable, status_failure};
 use super::request::{Request, Verb};
 use super::session::{Session, Sessions};
+use super::transport::{Moved, Purpose};
 
 /// Requests for single objects and tokens that may be under way at once; the others wait, inside their deadlines.
 const GETS: usize = 8;
@@ -80,7 +80,9 @@ pub struct Client {
 
 /// The body of a watch that the server has accepted.
 pub struct Stream {
-    pub body: Incoming,
+    pub body: Body,
+    /// When it is to go on by another connection.
+    pub moved: Option<Moved>,
     counts: Arc<Counts>,
 }
 
@@ -203,9 +205,10 @@ impl Client {
         };
         let result = timeout_at(Instant::now() + self.timeout, attempts).await.unwrap_or(Err(Failure::TimedOut));
         self.conclude(&result, used);
-        let body = result?.into_body();
+        let mut body = result?.into_body();
         self.counts.open_watches.fetch_add(1, Relaxed);
-        Ok(Stream { body, counts: self.counts.clone() })
+        let moved = body.moved.take();
+        Ok(Stream { body, moved, counts: self.counts.clone() })
     }
 
     /// Starts a watch that follows another one, perhaps after an outage. While attempts only time out, a new one is started every 1.5 s beside those still
@@ -234,7 +237,7 @@ impl Client {
 
     /// Sends the request and looks at the status; once more with new credentials if these are refused, or with new certificate
     /// authorities if the server's is not known.
-    async fn ask(&self, request: &Request, used: &mut Option<Arc<Session>>) -> Result<Response<Incoming>, Failure> {
+    async fn ask(&self, request: &Request, used: &mut Option<Arc<Session>>) -> Result<Response<Body>, Failure> {
         let session = self.sessions.current().await?;
         *used = Some(session.clone());
         let refused = match self.ask_with(&session, request).await {
@@ -255,7 +258,7 @@ impl Client {
         }
     }
 
-    async fn ask_with(&self, session: &Session, request: &Request) -> Result<Response<Incoming>, Failure> {
+    async fn ask_with(&self, session: &Session, request: &Request) -> Result<Response<Body>, Failure> {
         let counter = match request.verb {
             Verb::Get => &self.counts.gets,
             Verb::List => &self.counts.lists,
@@ -263,8 +266,9 @@ impl Client {
             Verb::Create => &self.counts.tokens,
         };
         counter.fetch_add(1, Relaxed);
-        let response = session.transport().send(self.build(session, request)?).await;
-        let response = response.map_err(|error| classify(&error))?;
+        let purpose = if request.verb == Verb::Watch { Purpose::Watch } else { Purpose::Request };
+        let response = session.transport().send(self.build(session, request)?, purpose).await;
+        let response = response.map_err(|error| classify(&*error))?;
         let json = content_type(&response).starts_with("application/json");
         match (response.status().as_u16(), request.verb) {
             (200, _) | (201, Verb::Create) if json => Ok(response),
@@ -272,7 +276,7 @@ impl Client {
         }
     }
 
-    fn build(&self, session: &Session, request: &Request) -> Result<http::Request<Full<Bytes>>, Failure> {
+    fn build(&self, session: &Session, request: &Request) -> Result<http::Request<Bytes>, Failure> {
         let mut parts = self.target.server.clone().into_parts();
         // A server behind a gateway has a path of its own (Rancher does that).
         let prefix = parts.path_and_query.as_ref().map_or("", |path| path.path()).trim_end_matches('/');
@@ -281,7 +285,7 @@ impl Client {
             .map_err(|_| Failure::BadStream("a continue token that is no text"))?;
         parts.path_and_query = Some(path);
         let uri = Uri::from_parts(parts).map_err(|_| Failure::BadStream("a server address without a host"))?;
-        let mut built = http::Request::new(Full::from(request.body.clone().unwrap_or_default()));
+        let mut built = http::Request::new(request.body.clone().unwrap_or_default());
         *built.uri_mut() = uri;
         if request.verb == Verb::Create {
             *built.method_mut() = Method::POST;
@@ -326,22 +330,21 @@ impl Client {
 }
 
 /// Reads a body to its end into memory that is wiped.
-async fn read_body(response: Response<Incoming>, limit: usize) -> Result<Buffer, Failure> {
+async fn read_body(response: Response<Body>, limit: usize) -> Result<Buffer, Failure> {
+    let length = response.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     let mut body = response.into_body();
     let mut buffer = Buffer::new(limit);
-    if let Some(length) = body.size_hint().exact() {
-        buffer.reserve(usize::try_from(length).unwrap_or(usize::MAX))?;
+    if let Some(length) = length {
+        buffer.reserve(length)?;
     }
-    while let Some(frame) = body.frame().await {
-        if let Ok(data) = frame.map_err(|error| classify(&error))?.into_data() {
-            buffer.extend(&data)?;
-        }
+    while let Some(piece) = body.next().await {
+        buffer.extend(&piece?)?;
     }
     Ok(buffer)
 }
 
 /// What an answer means that is not the JSON that was asked for.
-async fn refused(response: Response<Incoming>) -> Failure {
+async fn refused(response: Response<Body>) -> Failure {
     const LONGEST: usize = 64 << 10;
     let code = response.status().as_u16();
     let content = content_type(&response).to_owned();
@@ -358,6 +361,6 @@ async fn refused(response: Response<Incoming>) -> Failure {
     })
 }
 
-fn content_type(response: &Response<Incoming>) -> &str {
+fn content_type(response: &Response<Body>) -> &str {
     response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("")
 }

@@ -216,6 +216,13 @@ fn classify_one(error: &(dyn Error + 'static)) -> Option<Failure> {
             _ => None,
         };
     }
+    if let Some(http) = error.downcast_ref::<h2::Error>() {
+        return match http.get_io() {
+            Some(io) => classify_one(io),
+            None if http.is_library() => Some(Failure::BadStream("something that is not HTTP/2")),
+            None => Some(Failure::Cut),
+        };
+    }
     let text = error.to_string();
     if text.starts_with("tunnel error") || text.starts_with("SOCKS error") {
         // Unless something more telling lies below, such as a refused connection.

@@ -13,6 +13,7 @@
 //! An outage deletes nothing: only a DELETED event, the API's own 404 about that object and a complete list remove anything.
 
 mod backoff;
+mod body;
 mod buffer;
 mod client;
 mod config;
@@ -24,6 +25,7 @@ mod fetch;
 mod followers;
 mod gathered;
 mod headers;
+mod http2;
 mod identity;
 mod listing;
 mod named;

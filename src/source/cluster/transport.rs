@@ -1,4 +1,7 @@
-//! HTTP/1.1 over TLS over TCP, directly or through a proxy: from a pinned target and an identity to a connection pool.
+//! HTTP over TLS over TCP, directly or through a proxy: from a pinned target and an identity to connections.
+//!
+//! A few watches and all requests beside them go by HTTP/1.1, each watch on a connection of its own. From the ninth watch on
+//! everything goes by HTTP/2, if the server speaks it (see [`super::http2`]), and the first eight are told to begin anew.
 //!
 //! The stack is hyper's, with the TLS settings that kube makes of a kubeconfig. It differs from kube's own in what it leaves
 //! out (retries, request logging at ERROR, a buffer task in front of each request) and in what it sets on the socket:
@@ -15,62 +18,195 @@
 use std::error::Error;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::{Request, Uri};
+use futures_util::future::BoxFuture;
+use http::{Request, Response, Uri};
 use http_body_util::Full;
 use hyper::rt::{Read, Write};
+use hyper_rustls::{DefaultServerNameResolver, FixedServerNameResolver, HttpsConnector, ResolveServerName};
+use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::proxy::{SocksV5, Tunnel};
 use hyper_util::client::legacy::connect::{Connect, Connection, HttpConnector};
-use hyper_util::client::legacy::{Client, ResponseFuture};
 use hyper_util::rt::TokioExecutor;
 use kube::client::ConfigExt as _;
 use kube::config::AuthInfo;
+use rustls::pki_types::ServerName;
+use tokio::sync::watch;
 use tower_service::Service;
 
+use super::body::Body;
 use super::config::{ConnectError, Target, secret_header};
+use super::http2::{Lines, Received};
 use super::identity::ClientCertificate;
 use super::wiping::Wiping;
 
 pub type BoxError = Box<dyn Error + Send + Sync>;
 
+/// What a request is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// An answer, before a deadline.
+    Request,
+    /// An answer that goes on.
+    Watch,
+}
+
 /// Something that exchanges a request for a response. Each way to the server is another type; this is one.
 pub trait Transport: Send + Sync {
-    fn send(&self, request: Request<Full<Bytes>>) -> ResponseFuture;
+    fn send(&self, request: Request<Bytes>, purpose: Purpose) -> BoxFuture<'_, Result<Response<Body>, BoxError>>;
 
     /// The same way without the connections of this one.
     fn afresh(&self) -> Arc<dyn Transport>;
 }
 
+/// So many watches have a connection each.
+const FEW: usize = 8;
+
+type Http1<C> = Client<C, Full<Bytes>>;
+
 struct Pool<C> {
     connector: C,
-    client: Client<C, Full<Bytes>>,
+    http1: Mutex<Http1<C>>,
+    /// `None` where the server is known not to speak HTTP/2.
+    http2: Option<Arc<Lines>>,
+    /// There have been more than a few watches.
+    many: AtomicBool,
+    /// A server that has been asked for HTTP/2 and speaks none.
+    old: AtomicBool,
+    watches: Arc<AtomicUsize>,
+    /// Set when HTTP/2 is in use.
+    shared: watch::Sender<bool>,
+}
+
+/// One of the open watches, until it is dropped.
+pub struct Counted(Arc<AtomicUsize>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+/// Waits until everything is to go by HTTP/2.
+pub struct Moved(watch::Receiver<bool>);
+
+impl Moved {
+    pub async fn wait(&mut self) {
+        if self.0.wait_for(|shared| *shared).await.is_err() {
+            // Its pool is gone, and will not tell.
+            std::future::pending().await
+        }
+    }
 }
 
 impl<C: Connect + Clone + Send + Sync + 'static> Pool<C> {
-    fn start(connector: C) -> Arc<dyn Transport> {
-        // No pool timer: it would wake an idle daemon. The API server closes idle connections after 90 s; one that is
-        // nearly that old is not used again, so that a request does not meet the close.
-        let client = Client::builder(TokioExecutor::new())
-            .pool_idle_timeout(Duration::from_secs(80))
-            .pool_max_idle_per_host(8)
-            .build(connector.clone());
-        Arc::new(Pool { connector, client })
+    fn start(connector: C, http2: Option<Arc<Lines>>) -> Arc<dyn Transport> {
+        Arc::new(Pool {
+            http1: Mutex::new(http1(connector.clone())),
+            connector,
+            http2,
+            many: AtomicBool::default(),
+            old: AtomicBool::default(),
+            watches: Arc::default(),
+            shared: watch::Sender::default(),
+        })
+    }
+
+    fn http1(&self) -> MutexGuard<'_, Http1<C>> {
+        self.http1.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Counts a watch, and looks whether these are many.
+    fn count(&self) -> Counted {
+        if self.watches.fetch_add(1, Relaxed) >= FEW {
+            self.many.store(true, Relaxed);
+        }
+        Counted(self.watches.clone())
+    }
+
+    /// HTTP/2 is in use: what goes by HTTP/1.1 comes to an end.
+    fn leave_http1(&self) {
+        if !self.shared.send_replace(true) {
+            // Connections that wait for a request would wait in vain.
+            *self.http1() = http1(self.connector.clone());
+        }
+    }
+
+    /// Sends by HTTP/2. `Err(request)`: the server speaks none.
+    async fn send_shared(
+        &self,
+        lines: &Arc<Lines>,
+        request: Request<Bytes>,
+        purpose: Purpose,
+    ) -> Result<Result<Response<Received>, BoxError>, Request<Bytes>> {
+        loop {
+            let room = match lines.room(purpose).await {
+                Ok(Some(room)) => room,
+                Ok(None) => return Err(request),
+                Err(error) => return Ok(Err(error)),
+            };
+            match room.send(request.clone()).await {
+                Ok(response) => return Ok(Ok(response)),
+                Err(Some(error)) => return Ok(Err(error)),
+                // It was closed just then.
+                Err(None) => {}
+            }
+        }
     }
 }
 
+fn http1<C: Connect + Clone + Send + Sync + 'static>(connector: C) -> Http1<C> {
+    // No pool timer: it would wake an idle daemon. The API server closes idle connections after 90 s; one that is
+    // nearly that old is not used again, so that a request does not meet the close.
+    Client::builder(TokioExecutor::new())
+        .pool_idle_timeout(Duration::from_secs(80))
+        .pool_max_idle_per_host(8)
+        .build(connector)
+}
+
 impl<C: Connect + Clone + Send + Sync + 'static> Transport for Pool<C> {
-    fn send(&self, request: Request<Full<Bytes>>) -> ResponseFuture {
-        self.client.request(request)
+    fn send(&self, mut request: Request<Bytes>, purpose: Purpose) -> BoxFuture<'_, Result<Response<Body>, BoxError>> {
+        Box::pin(async move {
+            let counted = (purpose == Purpose::Watch).then(|| self.count());
+            if let Some(lines) = &self.http2
+                && self.many.load(Relaxed)
+                && !self.old.load(Relaxed)
+            {
+                match self.send_shared(lines, request, purpose).await {
+                    Ok(answer) => {
+                        let answer = answer?;
+                        self.leave_http1();
+                        return Ok(answer.map(|body| Body::of_http2(body, counted)));
+                    }
+                    Err(unsent) => {
+                        self.old.store(true, Relaxed);
+                        request = unsent;
+                    }
+                }
+            }
+            let answer = self.http1().request(request.map(Full::from));
+            let moved = (purpose == Purpose::Watch).then(|| Moved(self.shared.subscribe()));
+            Ok(answer.await?.map(|body| Body::of_http1(body, counted, moved)))
+        })
     }
 
     fn afresh(&self) -> Arc<dyn Transport> {
-        Pool::start(self.connector.clone())
+        Arc::new(Pool {
+            http1: Mutex::new(http1(self.connector.clone())),
+            connector: self.connector.clone(),
+            http2: self.http2.as_ref().map(|lines| lines.afresh()),
+            many: AtomicBool::new(self.many.load(Relaxed)),
+            old: AtomicBool::new(self.old.load(Relaxed)),
+            watches: self.watches.clone(),
+            shared: watch::Sender::new(*self.shared.borrow()),
+        })
     }
 }
 
@@ -100,7 +236,7 @@ pub fn connect(
                 None => pool(&tls, socks, timeout),
             }
         }
-        Some("https") => pool(&tls, tunnel(address, login, tls_connector(&tls, tcp)?)?, timeout),
+        Some("https") => pool(&tls, tunnel(address, login, Tls::new(&tls)?.connector(tcp, &[]))?, timeout),
         _ => pool(&tls, tunnel(address, login, tcp)?, timeout),
     }
 }
@@ -126,21 +262,32 @@ fn tls_settings(target: &Target, certificate: Option<&ClientCertificate>) -> kub
     settings
 }
 
-fn tls_connector<H>(
-    tls: &kube::Config,
-    connector: H,
-) -> Result<
-    impl Service<Uri, Response: Socket, Error = BoxError, Future: Send> + Clone + Send + Sync + use<H>,
-    ConnectError,
->
-where
-    H: Service<Uri> + Clone + Send + Sync + 'static,
-    H::Response: Socket,
-    H::Future: Send + 'static,
-    H::Error: Into<BoxError>,
-{
-    // kube's message may name a file, never what is in it.
-    tls.rustls_https_connector_with_connector(connector).map_err(|e| ConnectError::Tls(e.to_string()))
+/// How to speak TLS: kube's settings, which do not say which protocols to offer.
+struct Tls {
+    settings: rustls::ClientConfig,
+    name: Arc<dyn ResolveServerName + Send + Sync>,
+}
+
+impl Tls {
+    fn new(tls: &kube::Config) -> Result<Self, ConnectError> {
+        // kube's message may name a file, never what is in it.
+        let settings = tls.rustls_client_config().map_err(|error| ConnectError::Tls(error.to_string()))?;
+        let name: Arc<dyn ResolveServerName + Send + Sync> = match &tls.tls_server_name {
+            Some(name) => {
+                let name = ServerName::try_from(name.clone()).map_err(|error| ConnectError::Tls(error.to_string()))?;
+                Arc::new(FixedServerNameResolver::new(name))
+            }
+            None => Arc::new(DefaultServerNameResolver::default()),
+        };
+        Ok(Tls { settings, name })
+    }
+
+    /// Connects with TLS and offers these protocols, the best one first.
+    fn connector<H>(&self, connector: H, protocols: &[&[u8]]) -> HttpsConnector<H> {
+        let mut settings = self.settings.clone();
+        settings.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+        HttpsConnector::new(connector, settings, false, self.name.clone())
+    }
 }
 
 fn pool<H>(tls: &kube::Config, connector: H, timeout: Duration) -> Result<Arc<dyn Transport>, ConnectError>
@@ -152,9 +299,13 @@ where
 {
     if tls.cluster_url.scheme_str() == Some("http") {
         // Without TLS the host's trust store need not be read, which takes longer than everything else here.
-        return Ok(Pool::start(Bounded { inner: connector, timeout }));
+        return Ok(Pool::start(Bounded { inner: connector, timeout }, None));
     }
-    Ok(Pool::start(Bounded { inner: tls_connector(tls, connector)?, timeout }))
+    let server = tls.cluster_url.clone();
+    let tls = Tls::new(tls)?;
+    let many = Bounded { inner: tls.connector(connector.clone(), &[b"h2", b"http/1.1"]), timeout };
+    let few = Bounded { inner: tls.connector(connector, &[]), timeout };
+    Ok(Pool::start(few, Some(Lines::new(many, server))))
 }
 
 /// What a connection must be able to do; a short name for hyper's bounds.

@@ -11,7 +11,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::BodyExt as _;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout_at};
@@ -19,7 +18,8 @@ use tokio::time::{Instant, timeout_at};
 use super::backoff::random_fraction;
 use super::buffer::Lines;
 use super::client::{Client, Stream};
-use super::failure::{Failure, classify, status_failure};
+use super::failure::{Failure, status_failure};
+use super::transport::Moved;
 use crate::object::{DecodeError, MAX_OBJECT_JSON, version_from_json};
 use crate::source::freshness::Heard;
 
@@ -76,22 +76,25 @@ struct EventJson<'a> {
 /// sign of life is noted in `heard`.
 pub async fn read(
     client: &Client,
-    stream: Stream,
+    mut stream: Stream,
     length: Duration,
     version: &mut Option<Arc<str>>,
     heard: &Heard,
     take: impl FnMut(Event, &[u8]) -> Result<Arc<str>, DecodeError>,
 ) -> Result<(), Failure> {
     heard.now();
-    let result = read_until(stream, Instant::now() + length, version, heard, take).await;
+    let result = read_until(&mut stream, Instant::now() + length, version, heard, take).await;
     if result.is_err() {
         client.note(&result);
+    }
+    if result == Err(Failure::TimedOut) {
+        stream.body.condemn();
     }
     result
 }
 
 async fn read_until(
-    mut stream: Stream,
+    stream: &mut Stream,
     deadline: Instant,
     version: &mut Option<Arc<str>>,
     heard: &Heard,
@@ -101,17 +104,29 @@ async fn read_until(
     let mut lines = Lines::new(MAX_OBJECT_JSON + 1024);
     let began = Instant::now();
     loop {
-        let Ok(frame) = timeout_at(deadline, stream.body.frame()).await else { return Err(Failure::TimedOut) };
-        let Some(frame) = frame else {
+        let piece = tokio::select! {
+            biased;
+            piece = timeout_at(deadline, stream.body.next()) => piece,
+            // It goes on from the version of the last event.
+            () = moved(&mut stream.moved), if !lines.is_partial() => return Ok(()),
+        };
+        let Ok(piece) = piece else { return Err(Failure::TimedOut) };
+        let Some(piece) = piece else {
             let orderly = !lines.is_partial() && began.elapsed() > TOO_SHORT;
             return if orderly { Ok(()) } else { Err(Failure::Cut) };
         };
-        let Ok(data) = frame.map_err(|error| classify(&error))?.into_data() else { continue };
-        lines.feed(&data, |line| {
+        lines.feed(&piece?, |line| {
             *version = Some(take_line(line, &mut take)?);
             Ok::<_, Failure>(())
         })?;
         heard.now();
+    }
+}
+
+async fn moved(moved: &mut Option<Moved>) {
+    match moved {
+        Some(moved) => moved.wait().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -4,8 +4,7 @@
 //! decodes strictly (kubectl's default is `--validate=strict`) and validates (pkg/apis/core/validation). Kinds that have
 //! no files are passed over; a kind that is to be read is one more arm of [`object`].
 
-use std::collections::BTreeMap;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::error::{Checked, Label, Refused};
 use super::node::{Content, Map, Node};
@@ -88,7 +87,7 @@ impl Decoder<'_> {
     fn object(&mut self, kind: Kind, node: &Node, map: &Map) -> Result<Manifest, Box<Flaw>> {
         let line = node.line;
         let unnamed = |(line, why)| Box::new(Flaw { line, id: None, object: format!("a {}", kind.api_kind()), why });
-        let meta = metadata::identity(map, line, self.default).map_err(unnamed)?;
+        let meta = metadata::identity(kind, map, line, self.default).map_err(unnamed)?;
         let namespace = if kind.is_namespaced() { meta.namespace } else { Namespace::none() };
         let id = ObjectId { namespace, kind, name: meta.name };
         let flaw = |(line, why)| Box::new(Flaw { line, id: Some(id.clone()), object: id.to_string(), why });
@@ -109,7 +108,7 @@ impl Decoder<'_> {
             return Err((node.line, Refused::UnknownField { of }));
         }
         let metadata = metadata::rest(map)?;
-        let mut values = BTreeMap::new();
+        let (mut values, mut binary) = (BTreeMap::new(), BTreeSet::new());
         if kind == Kind::Secret {
             for (key, node) in entries(map, "data")? {
                 values.insert(key, self.base64("data", "stringData", node)?);
@@ -129,13 +128,14 @@ impl Decoder<'_> {
                 if values.insert(key.clone(), value).is_some() {
                     return Err((node.1.line, Refused::KeyTwice(key)));
                 }
+                binary.insert(key);
             }
         }
         if values.values().map(Value::len).sum::<usize>() > MAX_DATA_BYTES {
             return Err((line, Refused::TooLarge));
         }
         let immutable = boolean(map, "immutable")?.unwrap_or(false);
-        Ok((Body::Data(Data { values, immutable }), metadata.labels))
+        Ok((Body::Data(Data { values, binary, immutable }), metadata.labels))
     }
 
     fn base64(&mut self, field: &'static str, plain: &'static str, (key, node): (&str, &Node)) -> Checked<Value> {

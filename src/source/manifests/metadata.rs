@@ -6,7 +6,7 @@ use super::decode::{Labels, text};
 use super::error::{Checked, Refused};
 use super::node::{Content, Map, Node};
 use crate::object::selector::{is_label_key, is_label_value};
-use crate::object::{Name, Namespace};
+use crate::object::{Kind, Name, Namespace};
 
 /// What names an object.
 pub(super) struct Identity {
@@ -43,13 +43,13 @@ const FIELDS: [&str; 15] = [
 const MAX_ANNOTATION_BYTES: usize = 256 << 10;
 
 /// Reads name and namespace; `line` is where the object begins.
-pub(super) fn identity(map: &Map, line: u32, default: &Namespace) -> Checked<Identity> {
+pub(super) fn identity(kind: Kind, map: &Map, line: u32, default: &Namespace) -> Checked<Identity> {
     let missing = || (line, Refused::Missing("metadata.name"));
     let metadata = mapping(map, "metadata")?.ok_or_else(missing)?;
     let line_of = |field| metadata.get(field).map_or(line, |node: &Node| node.line);
     let name = match text(metadata, "name")? {
         None | Some("") => return Err(missing()),
-        Some(name) => Name::new(name).map_err(|e| (line_of("name"), Refused::InvalidName { rule: e.rule }))?,
+        Some(name) => Name::of(kind, name).map_err(|e| (line_of("name"), Refused::InvalidName { rule: e.rule }))?,
     };
     let namespace = match text(metadata, "namespace")? {
         None | Some("") => default.clone(),

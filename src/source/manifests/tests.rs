@@ -85,7 +85,8 @@ fn base64_may_be_folded_as_tools_fold_it() {
 fn a_config_map_is_text_and_binary_data() {
     let lines = "data: {t: text, e: ~}\nbinaryData: {b: AAH/}\nimmutable: true\n";
     assert_eq!(objects(&config_map(lines)), [r"default/cm/s b=\x00\x01\xff e= t=text"]);
-    assert!(read(config_map(lines)).defined.objects.values().all(|manifest| data_of(manifest).immutable));
+    let found = read(config_map(lines)).defined.objects;
+    assert!(found.values().all(|manifest| data_of(manifest).immutable && data_of(manifest).binary.len() == 1));
     let twice = message(&config_map("data: {k: a}\nbinaryData: {k: AA==}\n"));
     assert_eq!(twice, "f.yaml, document 1, line 6: default/cm/s: the key k is in both data and binaryData: remove one");
 }
