@@ -8,6 +8,7 @@
 //!  manifests ---inotify----/                               (pure)                            \--> publisher: mkdir, symlink, rename, unlink
 //! ```
 
+pub mod check;
 pub mod cli;
 pub mod daemon;
 pub mod exit;

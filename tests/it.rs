@@ -2,6 +2,7 @@
 //!
 //! `./test` does the set-up that these need (packages, an ordinary user, the control plane) and runs them.
 
+mod check;
 mod cluster;
 mod credentials;
 mod dead;

@@ -1,6 +1,7 @@
 //! The command line: one file for each verb, kubectl's flags with kubectl's meaning.
 
 mod args;
+mod check;
 mod demo;
 mod mount;
 mod output;
@@ -47,7 +48,8 @@ Examples:
 
 Exit codes:
   0 done   1 failed   2 wrong usage   3 bad manifest, kubeconfig or other input   4 object or key not found
-  5 access denied   6 API server unreachable   7 mount point cannot be used   8 FUSE not usable on this host";
+  5 access denied   6 API server unreachable   7 mount point cannot be used   8 FUSE not usable on this host
+  9 check has found errors";
 
 #[derive(clap::Subcommand)]
 enum Verb {
@@ -62,6 +64,8 @@ enum Verb {
     Ls(read::LsArgs),
     /// Show what a mount would show, without values
     Tree(read::TreeArgs),
+    /// Tell what would keep a pod from starting, or give it wrong files
+    Check(check::Args),
     /// Print the smallest Role that lets somebody mount SOURCE
     Rbac(rbac::Args),
     /// List the mounts of this user (as root: of this host) and how they are
@@ -90,6 +94,7 @@ pub fn run() -> ExitCode {
         Verb::Cat(args) => read::cat(&args),
         Verb::Ls(args) => read::ls(&args),
         Verb::Tree(args) => read::tree(&args),
+        Verb::Check(args) => check::run(&args),
         Verb::Rbac(args) => rbac::run(&args),
         Verb::Status(args) => status::run(&args),
         Verb::Demo(args) => demo::run(&args),

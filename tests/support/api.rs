@@ -38,13 +38,6 @@ impl Api {
         self.send("POST", &collection(object), JSON, object).map_err(|error| error.to_string())
     }
 
-    /// Asks a question that is put as an object, and gives the answer's status.
-    #[track_caller]
-    pub fn review(&self, question: &Value) -> Value {
-        let question_json = serde_json::to_vec(question).expect("JSON");
-        self.send("POST", &collection(question), JSON, question_json)["status"].clone()
-    }
-
     /// The object as it is now.
     #[track_caller]
     pub fn get(&self, object: &Value) -> Value {

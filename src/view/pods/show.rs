@@ -19,8 +19,7 @@ use crate::volume::{NewBody, NewNode, Step};
 /// The pod, unless its containers have run to their end: the kubelet then takes its volumes down.
 pub(in crate::view) fn running(known: &Known) -> Option<&Arc<Object>> {
     let Known::Loaded(object) = known else { return None };
-    let ended = |phase: &str| phase == "Succeeded" || phase == "Failed";
-    object.pod().is_some_and(|pod| !ended(&pod.status.phase)).then_some(object)
+    object.pod().is_some_and(|pod| !pod.has_ended()).then_some(object)
 }
 
 impl View {
