@@ -198,7 +198,6 @@ fn with_input(command: &mut Command, input: &str) -> String {
 
 /// All objects that the pod `web` of the namespace needs, on a node of the namespace's name, and the pod.
 struct Pod {
-    pod: Value,
     node: Value,
     bundle: Value,
 }
@@ -232,7 +231,7 @@ impl Pod {
         });
         objects.iter().for_each(|object| api.create(object));
         api.create(&pod);
-        Pod { pod, node, bundle }
+        Pod { node, bundle }
     }
 }
 
@@ -240,7 +239,7 @@ impl Drop for Pod {
     fn drop(&mut self) {
         let cluster = crate::support::cluster::cluster();
         let api = Api::of(cluster);
-        [&self.node, &self.bundle].into_iter().for_each(|object| api.delete(object));
+        [&self.node, &self.bundle].into_iter().for_each(|object| api.ensure_gone(object));
     }
 }
 
@@ -276,8 +275,11 @@ fn read(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap_or_default()
 }
 
-/// Each file of the pod, what can be changed, and how.
-fn changes(namespace: &Namespace, pod: &Pod) -> Vec<(&'static str, &'static str, Box<dyn Fn(&str)>)> {
+/// Writes a value anew.
+type Change = Box<dyn Fn(&str)>;
+
+/// Each resource, a file made of it, and how to change that.
+fn changes(namespace: &Namespace, pod: &Pod) -> Vec<(&'static str, &'static str, Change)> {
     let ns = namespace.name.clone();
     let patch = move |kind: &'static str, name: String, more: &'static [&'static str], field: fn(&str) -> Value| {
         let (ns, cluster) = (ns.clone(), crate::support::cluster::cluster());
@@ -285,7 +287,7 @@ fn changes(namespace: &Namespace, pod: &Pod) -> Vec<(&'static str, &'static str,
             let mut kubectl = cluster.kubectl();
             kubectl.args(["-n", &ns, "patch", kind, &name, "--type=merge", "-p", &field(value).to_string()]).args(more);
             succeed(&mut kubectl);
-        }) as Box<dyn Fn(&str)>
+        }) as Change
     };
     let status: &[&str] = &["--subresource=status"];
     let bundle = pod.bundle["metadata"]["name"].as_str().expect("a name").to_owned();

@@ -136,12 +136,7 @@ impl Task<'_> {
             }
         }
         if self.args.source.manifests.is_empty() {
-            let needed = match source {
-                SourceArg::Node { name, .. } => vec![Rights::node(name)],
-                _ => cases.iter().filter_map(|(_, rights)| rights.clone()).collect(),
-            };
-            let subject = objects.first().map(|object| object.id().clone());
-            found.extend(self.missing_rights(subject, needed.into_iter().fold(Rights::default(), Rights::and)).await);
+            found.extend(self.missing_rights(source, &cases).await);
         }
         found.sort_by_cached_key(|finding| (finding.severity, finding.to_string()));
         Ok((found, objects.len()))
@@ -204,26 +199,50 @@ impl Task<'_> {
         facts
     }
 
-    /// Rights that a mount would use and that the caller lacks. What may not be read has shown already.
-    async fn missing_rights(&self, subject: Option<ObjectId>, needed: Rights) -> Vec<Finding> {
-        let Some(subject) = subject else { return Vec::new() };
-        let known = |right: &&Right| right.verb == Verb::Get && right.name.is_some();
-        let wanted = needed.iter().filter(|right| !known(right)).cloned();
-        let asked = wanted.map(|right| async {
-            let may = self.opened.source.may(right.clone()).await;
-            may.inspect_err(|refusal| tracing::debug!("{refusal}")).is_ok_and(|may| !may).then_some(right)
-        });
-        let missing = join_all(asked).await.into_iter().flatten();
-        missing
-            .map(|right| {
-                let so = match (right.resource, right.verb) {
-                    (Resource::Tokens, _) => "a mount has no token of it",
-                    (_, Verb::Watch) => "a mount sees changes late, as it has to ask again and again",
-                    _ => "a mount shows less",
-                };
-                let message = format!("you may not {right}, so that {so}: secretfs rbac prints the Role that suffices");
-                Finding::new(Severity::Warning, "missing-right", &subject, message)
-            })
-            .collect()
+    /// Rights that a mount would use and that the caller lacks, each told of the first pod that needs it.
+    async fn missing_rights(&self, source: &SourceArg, cases: &[(Case, Option<Rights>)]) -> Vec<Finding> {
+        let is_known = |right: &Right| match right.resource {
+            // A node's pods come by a list.
+            Resource::Objects(Kind::Pod) if matches!(source, SourceArg::Node { .. }) => true,
+            // What may not be read has shown already.
+            _ => right.verb == Verb::Get,
+        };
+        let mut asked = BTreeSet::new();
+        let mut wanted = Vec::new();
+        for (case, rights) in cases {
+            for right in rights.iter().flat_map(Rights::iter).filter(|right| !is_known(right)) {
+                if asked.insert(right.clone()) {
+                    wanted.push((&case.subject.id, right));
+                }
+            }
+        }
+        let mut found = Vec::new();
+        // Each question has a deadline that begins when it is put.
+        for some in wanted.chunks(AT_ONCE) {
+            let answers = join_all(some.iter().map(|(_, right)| self.opened.source.may((*right).clone()))).await;
+            let told = some.iter().zip(answers).filter_map(|((subject, right), answer)| match answer {
+                Ok(false) => Some(lack(subject, right)),
+                Ok(true) => None,
+                Err(refusal) => {
+                    tracing::debug!("{refusal}");
+                    None
+                }
+            });
+            found.extend(told);
+        }
+        found
     }
+}
+
+/// Questions that are under way together.
+const AT_ONCE: usize = 8;
+
+fn lack(subject: &ObjectId, right: &Right) -> Finding {
+    let so = match (right.resource, right.verb) {
+        (Resource::Tokens, _) => "a mount has no token of it",
+        (_, Verb::Watch) => "a mount sees changes late, as it has to ask again and again",
+        _ => "a mount shows less",
+    };
+    let message = format!("you may not {right}, so that {so}: secretfs rbac prints the Role that suffices");
+    Finding::new(Severity::Warning, "missing-right", subject, message)
 }
