@@ -337,6 +337,18 @@ fn on_the_node_it_tells_which_pods_still_see_old_content_and_since_when() {
     assert!(!old.text.contains("planted"), "{}", old.text);
     volume.refresh();
     assert_eq!(on_node().rules(), Vec::<&str>::new());
+    // A key that is gone.
+    let mut less = secret("s", &[("password", "planted-new")]);
+    less["metadata"]["namespace"] = json!(ns);
+    api.replace(&less);
+    let old = on_node();
+    assert!(
+        old.one("stale")["message"].as_str().is_some_and(|text| text.contains(": \"user\" differ")),
+        "{}",
+        old.text
+    );
+    volume.refresh();
+    assert_eq!(on_node().rules(), Vec::<&str>::new());
 
     // Another pod, whose volumes nobody has set up.
     api.create(&pod(ns, "late"));

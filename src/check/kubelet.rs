@@ -172,3 +172,28 @@ fn is_valid(token: &[u8], now: SystemTime) -> bool {
     let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     claims.is_some_and(|claims| claims.exp > now)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn certificates_are_the_same_in_any_order() {
+        let pem = |name: &str| format!("-----BEGIN CERTIFICATE-----\n{name}\n-----END CERTIFICATE-----\n");
+        let of = |names: [&str; 2]| certificates(names.map(pem).concat().as_bytes());
+        assert_eq!(of(["a", "b"]), of(["b", "a"]));
+        assert_ne!(of(["a", "b"]), of(["a", "c"]));
+    }
+
+    #[test]
+    fn a_token_is_valid_until_its_time_has_come() {
+        let now = UNIX_EPOCH + Duration::from_secs(1000);
+        let token = |claims: &str| format!("e30.{}.c2ln", BASE64_URL_SAFE_NO_PAD.encode(claims));
+        assert!(is_valid(token(r#"{"exp":1001}"#).as_bytes(), now));
+        for bad in [token(r#"{"exp":1000}"#), token("{}"), token("no JSON"), "e30".to_owned(), String::new()] {
+            assert!(!is_valid(bad.as_bytes(), now), "{bad}");
+        }
+    }
+}

@@ -2,11 +2,12 @@
 
 use super::volumes::Payloads;
 use super::{Case, Facts, Finding};
-use crate::object::pod::Container;
+use crate::object::pod::{Container, VolumeMount};
 use crate::pod::{self, Mount, Mounts};
 use crate::volume::Payload;
 
-/// Says what is wrong with the mounts of all containers. A subPath is never shown: it may be made of a secret's value.
+/// Says what is wrong with the mounts of all containers. What became of a subPath is not
+/// shown: it may be made of a secret's value.
 pub fn check(case: &Case, facts: &Facts, payloads: &Payloads, found: &mut Vec<Finding>) {
     for (_, container) in case.subject.pod.spec.all_containers() {
         let Mounts { mounts, problems } = pod::mounts(&case.subject, container, facts);
@@ -36,7 +37,9 @@ fn part(
         format!("container {:?} mounts a part of it (subPath) at {:?}", container.name, format!("/{}", mount.path));
     let is_file = payload.get(path).is_some();
     if !is_file && payload.below(path).is_empty() {
-        let message = format!("{at} that is not in it: the kubelet makes an empty directory there: correct subPath");
+        let written = written(container, mount);
+        let message =
+            format!("{at}, {written:?}, that is not in it: the kubelet makes an empty directory there: correct it");
         return found.push(case.error("missing-subpath", message).in_volume(&mount.volume));
     }
     let outer = mounts.iter().filter(|outer| is_below(&mount.path, &outer.path)).max_by_key(|outer| outer.path.len());
@@ -47,11 +50,18 @@ fn part(
              that the container does not start: mount it elsewhere, or put both into one projected volume",
             outer.volume
         );
-        found.push(case.error("file-on-directory", message).in_volume(&mount.volume));
+        return found.push(case.error("file-on-directory", message).in_volume(&mount.volume));
     }
     let message =
         format!("{at}, which the kubelet never updates: mount the whole volume, or restart the pod for updates");
     found.push(case.warning("subpath-never-updated", message).in_volume(&mount.volume));
+}
+
+/// The subPath as the pod has it, with its variables' names and not their values.
+fn written<'a>(container: &'a Container, mount: &Mount) -> &'a str {
+    let is_it = |one: &&VolumeMount| one.name == mount.volume && one.mount_path.trim_matches('/') == mount.path;
+    let found = container.volume_mounts.iter().find(is_it);
+    found.map_or("", |one| if one.sub_path_expr.is_empty() { &one.sub_path } else { &one.sub_path_expr })
 }
 
 fn is_below(path: &str, dir: &str) -> bool {

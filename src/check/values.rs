@@ -48,3 +48,51 @@ fn is_encoded(value: &Value) -> bool {
     let is_printable = |byte: &u8| (b' '..=b'~').contains(byte) || b"\t\r\n".contains(byte);
     decoded.len() >= SHORTEST && decoded.iter().all(is_printable)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::object::{Body, Data, Meta, Name, Namespace, ObjectId};
+
+    fn rules(kind: Kind, values: &[(&str, &str)]) -> Vec<&'static str> {
+        let value = |(key, text): &(&str, &str)| (Key::new(key).unwrap(), Value::copy_of(text.as_bytes()));
+        let body = Body::Data(Data { values: values.iter().map(value).collect(), ..Data::default() });
+        let id = ObjectId { namespace: Namespace::new("ns").unwrap(), kind, name: Name::new("o").unwrap() };
+        let meta = Meta { id, uid: "u".into(), version: "1".into(), created: SystemTime::UNIX_EPOCH };
+        mistakes(&Object { meta, body }).iter().map(|finding| finding.rule).collect()
+    }
+
+    #[test]
+    fn a_newline_is_odd_where_no_other_value_has_one() {
+        let of = |values: &[(&str, &str)]| rules(Kind::Secret, values);
+        assert_eq!(of(&[("a", "x\n")]), ["odd-newline"]);
+        assert_eq!(of(&[("a", "x\n"), ("b", "y")]), ["odd-newline"]);
+        for fine in
+            [&[("a", "x\n"), ("b", "y\n")][..], &[("a", "x\ny\n"), ("b", "z")], &[("a", "\n")], &[("a", "x")], &[]]
+        {
+            assert_eq!(of(fine), [""; 0], "{fine:?}");
+        }
+        assert_eq!(rules(Kind::ConfigMap, &[("a", "x\n")]), [""; 0]);
+        assert_eq!(rules(Kind::ConfigMap, &[("a", "x\n"), ("b", "y")]), ["odd-newline"]);
+    }
+
+    #[test]
+    fn what_is_encoded_twice_is_text_within() {
+        let random = BASE64_STANDARD.encode([0x9f, 0x01, 0xfe, 0x33, 0x80, 0x00, 0x12, 0xff]);
+        for (text, expected) in [
+            ("aHVudGVyMg==", true),
+            ("aHVudGVyMg==\n", true),
+            ("hunter2", false),
+            ("password", false),
+            ("YWJj", false),
+            ("", false),
+            (&random, false),
+        ] {
+            let found = rules(Kind::Secret, &[("a", text), ("b", "y\n")]);
+            assert_eq!(found.contains(&"encoded-twice"), expected, "{text}");
+        }
+        assert_eq!(rules(Kind::ConfigMap, &[("a", "aHVudGVyMg==")]), [""; 0]);
+    }
+}
