@@ -18,11 +18,15 @@ use crate::support::{subdir, succeed, tempdir, wait_until};
 const PACED: usize = 31;
 const PAUSE: Duration = Duration::from_millis(150);
 const KUBECTL: usize = 5;
+/// Longer than a crawl may pause: docs/SEMANTICS.md.
+const AFTER_CRAWL: Duration = Duration::from_millis(1500);
 /// One after another, as a script does it.
 const SERIES: usize = 5;
 const LENGTH: usize = 100;
-/// So few in each namespace that secretfs takes it for no crawl and makes a GET for each.
+/// So few in each namespace, and so few of those that are there, that secretfs takes it for no crawl and makes a GET for
+/// each.
 const NEIGHBOURS: usize = 4;
+const UNREAD: usize = 5;
 
 const VALUE: &str = "correct horse battery staple";
 
@@ -37,10 +41,10 @@ pub fn run(report: &mut Report) {
     // With the rounds that do not count.
     let alone = (PACED + 1) + (KUBECTL + 1) + (SERIES + 1) * LENGTH;
     let crowd = (SERIES + 1) * LENGTH;
-    let mut alone = supply(&mut client, ALONE, alone, NEIGHBOURS).into_iter();
-    let mut crowd = supply(&mut client, CROWD, crowd, LENGTH).into_iter();
+    let mut alone = supply(&mut client, ALONE, alone, NEIGHBOURS, UNREAD).into_iter();
+    let mut crowd = supply(&mut client, CROWD, crowd, LENGTH, 0).into_iter();
     let bare = (PACED + 1) + (KUBECTL + 1) + 2 * (SERIES + 1) * LENGTH;
-    let mut bare = supply(&mut client, BARE, bare, LENGTH).into_iter();
+    let mut bare = supply(&mut client, BARE, bare, LENGTH, 0).into_iter();
     let dir = tempdir();
     let mount = mount(cluster, &subdir(dir.path(), "k8s"));
     report.part("first-read", "the first read of a Secret in a view of the whole cluster");
@@ -65,6 +69,8 @@ pub fn run(report: &mut Report) {
     let rival = Rival { name: "100 bare GETs", value: rival.median() };
     report.against("100 one after another, of one namespace", ours.median(), &rival, Some(2.0));
 
+    // Whoever works in a shell is no part of the crawl before.
+    std::thread::sleep(AFTER_CRAWL);
     let mut kubectl = || kubectl_get(cluster, &bare.next().expect("a Secret"));
     let [ours, rival] = interleaved_with(KUBECTL, PAUSE, [&mut read_alone, &mut kubectl]);
     let rival = Rival { name: "kubectl get | base64 -d", value: rival.median() };
@@ -86,13 +92,16 @@ impl Secret {
     }
 }
 
-/// Makes `count` Secrets, so many in each namespace.
-fn supply(client: &mut Client, kind: &str, count: usize, in_each: usize) -> Vec<Secret> {
+/// Makes `count` Secrets, so many in each namespace, and more beside them that are not given out.
+fn supply(client: &mut Client, kind: &str, count: usize, in_each: usize, beside: usize) -> Vec<Secret> {
     let make = |number: usize| {
         let namespace = format!("{kind}-{:03}", number / in_each);
         if number.is_multiple_of(in_each) {
             let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
             client.create("/api/v1/namespaces", &object);
+            for unread in 0..beside {
+                client.create_secret(&namespace, &format!("unread-{unread}"), "key", VALUE);
+            }
         }
         let name = format!("secret-{:03}", number % in_each);
         client.create_secret(&namespace, &name, "key", VALUE);

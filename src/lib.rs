@@ -11,12 +11,14 @@
 pub mod check;
 pub mod cli;
 pub mod daemon;
+pub mod doctor;
 pub mod exit;
 pub mod fuse;
 pub mod memory;
 pub mod mount;
 pub mod object;
 pub mod pod;
+pub mod process;
 pub mod publisher;
 pub mod rights;
 pub mod source;

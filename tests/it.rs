@@ -9,6 +9,7 @@ mod dead;
 mod documents;
 mod examples;
 mod filesystem;
+mod host;
 mod input;
 mod kubelet;
 mod manifests;

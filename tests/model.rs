@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use futures_util::future::BoxFuture;
 use proptest::prelude::*;
-use secretfs::daemon::{Plan, Ready, log, serve};
+use secretfs::daemon::{OnChange, Plan, Ready, log, serve};
 use secretfs::mount;
 use secretfs::object::{Body, Data, Key, Kind, Meta, Name, Namespace, Object, ObjectId, Value};
 use secretfs::source::{Scope, Source};
@@ -194,7 +194,7 @@ fn run(layout: Layout, ops: &[Op]) {
         allow_nonempty: false,
         method: None,
     };
-    let plan = Plan { request, view, source: source.clone(), store, name: "*".into() };
+    let plan = Plan { request, view, source: source.clone(), store, name: "*".into(), on_change: OnChange::default() };
     let (usable, is_usable) = std::sync::mpsc::channel();
     let (end, ended) = tokio::sync::oneshot::channel::<()>();
     let daemon = std::thread::spawn(move || {

@@ -31,7 +31,7 @@ fn directory(kubelet: &Path, case: &Case, volume: &PodVolume) -> Option<PathBuf>
         VolumeSource::ConfigMap(_) => "kubernetes.io~configmap",
         VolumeSource::Projected(_) => "kubernetes.io~projected",
         VolumeSource::DownwardApi(_) => "kubernetes.io~downward-api",
-        VolumeSource::Other(_) => return None,
+        VolumeSource::Other { .. } => return None,
     };
     // Both become parts of a path.
     let is_name = |text: &str| !text.is_empty() && !text.contains('/') && text != "." && text != "..";

@@ -14,7 +14,7 @@ pub type Payloads = BTreeMap<String, Payload>;
 pub fn check(case: &Case, facts: &Facts, found: &mut Vec<Finding>) -> Payloads {
     let mut payloads = Payloads::new();
     for volume in pod::mounted(&case.subject) {
-        if let VolumeSource::Other(kind) = &volume.source {
+        if let VolumeSource::Other { kind, .. } = &volume.source {
             // An emptyDir has no content that could be wrong.
             if kind != "emptyDir" {
                 let message = format!("is a {kind}, whose files are not in the API server: they are not checked");

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::builder::TypedValueParser;
 
+use super::complete;
 use crate::object::selector::{InvalidSelector, Selector};
 use crate::object::{Kind, Namespace};
 
@@ -17,7 +18,7 @@ pub struct SourceArgs {
     pub manifests: Vec<PathBuf>,
     /// Namespace of SOURCE, and of manifests that name none [default: the context's, or "default"]; for a whole cluster
     /// whose namespaces may not be listed, those to show: may be repeated, or a,b
-    #[arg(short, long = "namespace", value_name = "NAME", value_delimiter = ',')]
+    #[arg(short, long = "namespace", value_name = "NAME", value_delimiter = ',', add = complete::namespace())]
     pub namespaces: Vec<Namespace>,
     /// Show only objects whose labels match: a=b,c!=d,e in (x,y),!f
     #[arg(short = 'l', long, value_name = "SELECTOR", value_parser = selector)]
@@ -109,6 +110,27 @@ pub fn bytes(text: &str) -> Result<usize, String> {
     count.checked_mul(unit).filter(|bytes| *bytes > 0).ok_or_else(bad)
 }
 
+/// A user by name or number. Source: passwd(5) and what nsswitch.conf(5) adds.
+pub fn uid(text: &str) -> Result<u32, String> {
+    let named = || nix::unistd::User::from_name(text).ok().flatten().map(|user| user.uid.as_raw());
+    text.parse().ok().or_else(named).ok_or_else(|| format!("there is no user {text:?} on this host"))
+}
+
+/// A group by name or number.
+pub fn gid(text: &str) -> Result<u32, String> {
+    let named = || nix::unistd::Group::from_name(text).ok().flatten().map(|group| group.gid.as_raw());
+    text.parse().ok().or_else(named).ok_or_else(|| format!("there is no group {text:?} on this host"))
+}
+
+/// The name of a unit of systemd (systemd.unit(5)).
+pub fn unit(text: &str) -> Result<String, String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || ":-_.\\@".contains(c);
+    if text.is_empty() || text.starts_with('-') || !text.chars().all(plain) {
+        return Err(format!("{text:?} is not the name of a unit: write for example nginx.service"));
+    }
+    Ok(text.to_owned())
+}
+
 /// Permission bits as chmod takes them: up to four octal digits.
 pub fn octal_mode(text: &str) -> Result<u32, String> {
     match u32::from_str_radix(text, 8) {
@@ -138,6 +160,15 @@ mod tests {
         }
         for text in ["", "0", "Mi", "-1", "1.5Mi", "1m", "64 Mi", "99999999999999999999Gi"] {
             assert!(bytes(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn users_and_groups_have_numbers_and_names() {
+        assert_eq!((uid("0"), uid("root"), uid("4294967295")), (Ok(0), Ok(0), Ok(u32::MAX)));
+        assert_eq!((gid("0"), gid("root")), (Ok(0), Ok(0)));
+        for text in ["", "-1", "no such user"] {
+            assert!(uid(text).is_err() && gid(text).is_err(), "{text}");
         }
     }
 

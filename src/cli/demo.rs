@@ -15,7 +15,7 @@ use rustix::fs::inotify;
 use rustix::mount::MountFlags;
 
 use super::mount::{harden, runtime};
-use crate::daemon::{Plan, Ready, Signals, in_thread, log, serve};
+use crate::daemon::{OnChange, Plan, Ready, Signals, in_thread, log, serve};
 use crate::exit::{Code, Failure};
 use crate::mount;
 use crate::object::Namespace;
@@ -85,7 +85,7 @@ async fn plan(home: &Home) -> Result<Plan, Failure> {
         allow_nonempty: false,
         method: None,
     };
-    Ok(Plan { request, view, source, store, name: "*".into() })
+    Ok(Plan { request, view, source, store, name: "*".into(), on_change: OnChange::default() })
 }
 
 /// A tmpfs that only this process and its children see.

@@ -2,8 +2,14 @@
 
 mod args;
 mod check;
+mod complete;
 mod demo;
+mod doctor;
+mod fstab;
+mod man;
 mod mount;
+mod mount_helper;
+mod name;
 mod output;
 mod rbac;
 mod read;
@@ -15,12 +21,15 @@ mod walk;
 
 pub use source_arg::{SourceArg, SourceError};
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::Parser;
 use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
 
-use crate::exit::Code;
+use name::Name;
+
+use crate::exit::{Code, Failure};
 
 #[derive(Parser)]
 #[command(
@@ -45,6 +54,7 @@ Examples:
   secretfs mount ./k8s                                     ./k8s/NAMESPACE/SECRET/KEY
   secretfs cat secret/mysecret/my-super-secret-key         without mounting
   secretfs umount ./mysec
+  secretfs doctor secret/mysecret                          what keeps it from working, and the cure
 
 Exit codes:
   0 done   1 failed   2 wrong usage   3 bad manifest, kubeconfig or other input   4 object or key not found
@@ -54,7 +64,7 @@ Exit codes:
 #[derive(clap::Subcommand)]
 enum Verb {
     /// Mount a Secret, a ConfigMap, a namespace or a cluster
-    Mount(mount::Args),
+    Mount(Box<mount::Args>),
     /// End a mount and its daemon
     #[command(visible_alias = "unmount")]
     Umount(umount::Args),
@@ -72,19 +82,48 @@ enum Verb {
     Status(status::Args),
     /// Show all of it in two seconds: no cluster, no root, nothing left behind
     Demo(demo::Args),
+    /// Look for what keeps mounts from working, and name the cure
+    Doctor(doctor::Args),
+    /// Print the script that completes commands in a shell
+    Completion(complete::Args),
+    /// Write the manual pages into a directory
+    #[command(hide = true)]
+    Man(man::Args),
 }
 
-/// Runs the command line. Returns the exit code: of the table above, or of a command that was run.
+/// Whether a word is one of our verbs.
+fn is_verb(word: &str) -> bool {
+    let command = Cli::command();
+    command.find_subcommand(word).is_some() || matches!(word, "VERB" | "help")
+}
+
+/// Runs the command line, by the name that the program was called as. Returns the exit code: of the table above, of
+/// mount(8), or of a command that was run.
 pub fn run() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let (name, rest) = match words.split_first() {
+        Some((zeroth, rest)) => (Name::of(zeroth), rest),
+        None => (Name::Secretfs, &[][..]),
+    };
+    name.is_typed();
+    match name {
+        Name::Secretfs | Name::Kubectl => complete::for_shell(&words).unwrap_or_else(|| verb(rest)),
+        Name::MountHelper => mount_helper::run(rest),
+        Name::KubectlComplete => complete::for_kubectl(rest),
+    }
+}
+
+fn verb(words: &[OsString]) -> ExitCode {
+    let line = std::iter::once(OsString::from("secretfs")).chain(words.iter().cloned());
+    let cli = match Cli::try_parse_from(line) {
         Ok(cli) => cli,
         // Help and version, asked for or in place of an empty command line.
         Err(error) if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            let _ = error.print();
+            output::help(&error);
             return if error.use_stderr() { Code::Usage.into() } else { Code::Ok.into() };
         }
         Err(error) => {
-            output::say(&format!("secretfs: {}", output::usage(&error)));
+            output::complain(&Failure::new(Code::Usage, output::usage(&error)));
             return Code::Usage.into();
         }
     };
@@ -98,10 +137,13 @@ pub fn run() -> ExitCode {
         Verb::Rbac(args) => rbac::run(&args),
         Verb::Status(args) => status::run(&args),
         Verb::Demo(args) => demo::run(&args),
+        Verb::Doctor(args) => doctor::run(&args),
+        Verb::Completion(args) => complete::script(&args),
+        Verb::Man(args) => man::run(&args),
     };
     done.map_or_else(
         |failure| {
-            output::say(&format!("secretfs: {failure}"));
+            output::complain(&failure);
             failure.code.into()
         },
         ExitCode::from,

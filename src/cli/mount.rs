@@ -7,12 +7,16 @@ use std::process::ExitStatus;
 
 use clap::ValueEnum;
 
-use super::args::{SourceArgs, bytes, octal_mode};
+use super::args::{SourceArgs, bytes, gid, octal_mode, uid, unit};
+use super::complete;
 use super::source::{self, Opened};
 use super::source_arg::SourceArg;
-use crate::daemon::{Plan, Ready, Side, Signal, Signals, fork, in_thread, log, serve};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::daemon::{OnChange, Plan, Ready, Side, Signal, Signals, fork, in_thread, log, serve};
 use crate::exit::{Code, Failure};
 use crate::mount::Method;
+use crate::source::cluster::Login;
 use crate::view::{Options, Shape, Strict, View};
 use crate::volume::{Layout, Owner, Ownership};
 use crate::{memory, mount};
@@ -41,11 +45,12 @@ Examples:
   secretfs mount -f deploy/ -f extra.yaml ./all
   helm template . | secretfs mount -f - deploy/web ./view
   secretfs mount --kinds secrets,configmaps --context prod ./prod
+  secretfs mount secret/web-tls /run/web-tls --reload nginx.service
   secretfs mount --private secret/mysecret ./mysec -- ./program --config ./mysec/config.yaml"
 )]
 pub struct Args {
     /// What to mount (see below), and the directory to mount it at, which must exist and be empty
-    #[arg(value_name = "[SOURCE] DIR", num_args = 1..=2, required = true)]
+    #[arg(value_name = "[SOURCE] DIR", num_args = 1..=2, required = true, add = complete::mount_operand())]
     operands: Vec<OsString>,
 
     #[command(flatten)]
@@ -58,10 +63,10 @@ pub struct Args {
     #[arg(long, value_enum, default_value_t = OwnerArg::Me, help_heading = "How it looks")]
     owner: OwnerArg,
     /// Owner of everything
-    #[arg(long, value_name = "UID", help_heading = "How it looks")]
+    #[arg(long, value_name = "USER", value_parser = uid, help_heading = "How it looks")]
     uid: Option<u32>,
     /// Group of everything
-    #[arg(long, value_name = "GID", help_heading = "How it looks")]
+    #[arg(long, value_name = "GROUP", value_parser = gid, help_heading = "How it looks")]
     gid: Option<u32>,
     /// Mode of all files, octal
     #[arg(long, value_name = "MODE", value_parser = octal_mode, help_heading = "How it looks")]
@@ -88,6 +93,14 @@ pub struct Args {
     /// Mount over a directory that is not empty
     #[arg(long, help_heading = "How it is mounted")]
     nonempty: bool,
+    /// Run this by sh after each change that is shown, at most once a second and for at most a minute; SECRETFS_CHANGED has
+    /// the changed directories below SECRETFS_MOUNTPOINT, one on a line
+    #[arg(long, value_name = "COMMAND", help_heading = "When something changes")]
+    on_change: Option<OsString>,
+    /// Have systemd reload this unit, or restart it if it cannot reload, after each change; may be repeated
+    #[arg(long, value_name = "UNIT", value_parser = unit, help_heading = "When something changes")]
+    reload: Vec<String>,
+
     /// Stay in the foreground and log to standard error
     #[arg(long, help_heading = "How it is mounted")]
     foreground: bool,
@@ -103,6 +116,19 @@ pub struct Args {
     /// With --private: what to run; its exit code is ours
     #[arg(last = true, value_name = "COMMAND", requires = "private")]
     command: Vec<OsString>,
+
+    #[arg(skip)]
+    caller: Caller,
+}
+
+/// Who asks for the mount.
+#[derive(Clone, Debug, Default)]
+pub enum Caller {
+    /// Somebody who typed `secretfs mount`.
+    #[default]
+    Person,
+    /// mount(8), which knows the mount again by its source: the one of fstab, to the letter.
+    Mount { source: String },
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -183,6 +209,7 @@ fn operands(operands: &[OsString]) -> Result<(SourceArg, PathBuf), Failure> {
 fn serve_here(args: &Args, source: &SourceArg, dir: PathBuf, ready: &mut Ready) -> Result<(), Failure> {
     let log = log::start(args.level());
     harden();
+    allow_many_connections();
     runtime()?.block_on(async {
         let plan = plan(args, source, dir).await?;
         serve(plan, ready, &log, || Signals::listen().told_to_end()).await
@@ -196,6 +223,15 @@ pub fn harden() {
     }
 }
 
+/// A view whose namespaces must be listed one by one has a connection for each that somebody has looked into. The usual soft
+/// limit of 1024 descriptors is there for programs that use select(2), which this one does not.
+fn allow_many_connections() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::debug!("the limit of open files stays as it is: {error}");
+    }
+}
+
 /// One thread: all waiting is asynchronous, and what blocks (the kernel's requests, the publisher) has its own threads.
 pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     tokio::runtime::Builder::new_current_thread()
@@ -204,16 +240,16 @@ pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
         .map_err(|error| Failure::new(Code::Failed, format!("cannot start: {error}")))
 }
 
+/// Looks whether the mount could be made, as far as this can be told without asking the source.
+pub fn check(args: &Args) -> Result<(), Failure> {
+    let (source, dir) = operands(&args.operands)?;
+    source::check_namespaces(&source, &args.source)?;
+    Ok(mount::check(&args.request(dir)).map(drop)?)
+}
+
 async fn plan(args: &Args, source: &SourceArg, dir: PathBuf) -> Result<Plan, Failure> {
     source::check_namespaces(source, &args.source)?;
-    let mut request = mount::Request {
-        target: dir,
-        source: String::new(),
-        allow_other: args.allow_other || (args.uid.or(args.gid).is_some() && rustix::process::geteuid().is_root()),
-        default_permissions: true,
-        allow_nonempty: args.nonempty,
-        method: args.mount_with.map(Into::into),
-    };
+    let mut request = args.request(dir);
     // A mount point that cannot be used is said before anything is fetched.
     let method = usable(&request)?;
     let mut ownership = args.ownership();
@@ -223,10 +259,13 @@ async fn plan(args: &Args, source: &SourceArg, dir: PathBuf) -> Result<Plan, Fai
         request.default_permissions = false;
         ownership.without_sticky = true;
     }
-    let Opened { source: opened, store, namespace } = source::open(&args.source).await?;
+    let Opened { source: opened, store, namespace } = source::open(&args.source, Login::MayPrompt).await?;
     let shape = source::shape(source, &args.source, &namespace);
     let name = describe(&shape);
-    request.source = format!("secretfs:{name}");
+    request.source = match &args.caller {
+        Caller::Person => format!("secretfs:{name}"),
+        Caller::Mount { source } => source.clone(),
+    };
     // The source's own deadline comes first; this one is for a source that breaks its promise.
     let patience = args.source.timeout * 2;
     // Manifests are in memory in any case.
@@ -238,7 +277,7 @@ async fn plan(args: &Args, source: &SourceArg, dir: PathBuf) -> Result<Plan, Fai
     let no_tokens = args.no_tokens;
     let options = Options { layout: args.layout.into(), ownership, patience, cache_bytes, strict, no_tokens };
     let view = View::new(shape, options, store.clone(), opened.clone());
-    Ok(Plan { request, view, source: opened, store, name })
+    Ok(Plan { request, view, source: opened, store, name, on_change: args.on_change() })
 }
 
 /// Checks the mount point; a dead mount of ours is cleared away first.
@@ -263,6 +302,21 @@ pub fn describe(shape: &Shape) -> String {
 }
 
 impl Args {
+    pub fn asked_by(&mut self, caller: Caller) {
+        self.caller = caller;
+    }
+
+    fn request(&self, target: PathBuf) -> mount::Request {
+        mount::Request {
+            target,
+            source: String::new(),
+            allow_other: self.allow_other || (self.uid.or(self.gid).is_some() && rustix::process::geteuid().is_root()),
+            default_permissions: true,
+            allow_nonempty: self.nonempty,
+            method: self.mount_with.map(Into::into),
+        }
+    }
+
     fn level(&self) -> log::Level {
         match self.verbose {
             0 if self.foreground => log::Level::Info,
@@ -279,6 +333,17 @@ impl Args {
             OwnerArg::Me => mount::private::Map::caller(),
             OwnerArg::Kubelet => mount::private::Map { uid: 0, gid: 0 },
         }
+    }
+
+    fn on_change(&self) -> OnChange {
+        let shell = self.on_change.iter().map(|command| vec!["sh".into(), "-c".into(), command.clone()]);
+        // Units of an ordinary user are those of its own manager. Nobody waits: the unit may itself wait for this mount.
+        let user = (!rustix::process::geteuid().is_root()).then_some("--user");
+        let reload = self.reload.iter().map(|unit| {
+            let words = ["systemctl"].into_iter().chain(user).chain(["--no-block", "try-reload-or-restart", unit]);
+            words.map(Into::into).collect()
+        });
+        OnChange { commands: shell.chain(reload).collect() }
     }
 
     fn ownership(&self) -> Ownership {

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::path::Path;
 
+use super::name::Name;
 use crate::exit::{Code, Failure};
 
 /// Prints bytes as they are. A reader that has seen enough (head) is no error.
@@ -27,9 +28,30 @@ pub fn lines(lines: impl IntoIterator<Item = impl AsRef<str>>) -> Result<u8, Fai
     bytes(text.as_bytes())
 }
 
+/// A command to type, named as this reader types it.
+pub fn as_typed(text: &str) -> std::borrow::Cow<'_, str> {
+    Name::as_typed(text)
+}
+
 /// Says something to the person at the terminal, if there still is one.
 pub fn say(text: &str) {
-    let _ = writeln!(io::stderr().lock(), "{text}");
+    let _ = writeln!(io::stderr().lock(), "{}", Name::as_typed(text));
+}
+
+/// Says why something failed, as the command that was typed.
+pub fn complain(failure: &Failure) {
+    let message = failure.to_string();
+    let _ = writeln!(io::stderr().lock(), "{}: {}", Name::prefix(), Name::as_typed(&message));
+}
+
+/// Prints a help text or the version, in colour where clap finds a terminal.
+pub fn help(text: &clap::Error) {
+    let plain = text.to_string();
+    match Name::as_typed(&plain) {
+        std::borrow::Cow::Borrowed(_) => drop(text.print()),
+        std::borrow::Cow::Owned(renamed) if text.use_stderr() => drop(io::stderr().write_all(renamed.as_bytes())),
+        std::borrow::Cow::Owned(renamed) => drop(bytes(renamed.as_bytes())),
+    }
 }
 
 /// A path on one line, whatever its name holds.

@@ -1,6 +1,7 @@
 //! `secretfs cat`, `ls` and `tree`: the same objects without mounting.
 
 use super::args::SourceArgs;
+use super::complete;
 use super::mount::{harden, runtime};
 use super::output;
 use super::source::{self, Opened};
@@ -9,6 +10,7 @@ use super::walk::{Entry, Walk};
 use crate::exit::{Code, Failure};
 use crate::object::{Kind, Namespace, Object, ObjectId};
 use crate::source::Scope;
+use crate::source::cluster::Login;
 use crate::store::Access;
 use crate::view::by_name;
 
@@ -22,7 +24,7 @@ Examples:
   secretfs cat -f example-secret.yaml secret/mysecret        the only key of an object needs no name")]
 pub struct CatArgs {
     /// [NAMESPACE/]KIND/NAME[/KEY], pod/NAME/CONTAINER/PATH
-    #[arg(value_name = "SOURCE")]
+    #[arg(value_name = "SOURCE", add = complete::key())]
     operand: String,
     #[command(flatten)]
     source: SourceArgs,
@@ -38,7 +40,7 @@ Examples:
   secretfs ls pod/web-0            its containers; with a container and a path after it, what is there")]
 pub struct LsArgs {
     /// Nothing, ns/NAME, [NAMESPACE/]KIND/NAME[/KEY] or pod/NAME[/CONTAINER[/PATH]]
-    #[arg(value_name = "SOURCE")]
+    #[arg(value_name = "SOURCE", add = complete::object_or_key())]
     operand: Option<String>,
     #[command(flatten)]
     source: SourceArgs,
@@ -54,7 +56,7 @@ Examples:
   secretfs tree -f deploy/")]
 pub struct TreeArgs {
     /// Nothing, ns/NAME, [NAMESPACE/]KIND/NAME[/KEY] or pod/NAME[/CONTAINER[/PATH]]
-    #[arg(value_name = "SOURCE")]
+    #[arg(value_name = "SOURCE", add = complete::object_or_key())]
     operand: Option<String>,
     #[command(flatten)]
     source: SourceArgs,
@@ -212,7 +214,7 @@ pub(super) fn with_source<T>(
 ) -> Result<T, Failure> {
     crate::daemon::log::start(crate::daemon::log::Level::Warn);
     harden();
-    runtime()?.block_on(async { work(source::open(args).await?).await })
+    runtime()?.block_on(async { work(source::open(args, Login::MayPrompt).await?).await })
 }
 
 async fn object(opened: &Opened, source: &SourceArg, args: &SourceArgs) -> Result<std::sync::Arc<Object>, Failure> {
@@ -222,7 +224,7 @@ async fn object(opened: &Opened, source: &SourceArg, args: &SourceArgs) -> Resul
 }
 
 /// The ids in scope by namespace; namespaces without objects are listed too where all are asked for.
-async fn names(
+pub async fn names(
     opened: &Opened,
     source: &SourceArg,
     args: &SourceArgs,

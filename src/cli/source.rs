@@ -20,24 +20,12 @@ pub struct Opened {
     pub namespace: Namespace,
 }
 
-/// Opens the manifests or connects to the cluster.
-pub async fn open(args: &SourceArgs) -> Result<Opened, Failure> {
+/// Opens the manifests or connects to the cluster. Where somebody who typed a command still waits for it, a plugin may ask
+/// them to log in.
+pub async fn open(args: &SourceArgs, login: Login) -> Result<Opened, Failure> {
     let store = Store::new();
     if args.manifests.is_empty() {
-        let options = ClusterOptions {
-            kubeconfig: args.kubeconfig.clone(),
-            context: args.context.clone(),
-            cluster: args.cluster.clone(),
-            user: args.user.clone(),
-            namespaces: args.namespaces.clone(),
-            impersonate: args.impersonate.clone(),
-            impersonate_groups: args.impersonate_groups.clone(),
-            impersonate_uid: args.impersonate_uid.clone(),
-            timeout: args.timeout,
-            poll: args.poll,
-            // Whoever typed the command still waits for it, so a plugin may ask them to log in.
-            login: Login::MayPrompt,
-        };
+        let options = cluster_options(args, login);
         let cluster = Cluster::connect(options, store.clone()).await?;
         let namespace = cluster.default_namespace().clone();
         return Ok(Opened { source: Arc::new(cluster), store, namespace });
@@ -51,6 +39,23 @@ pub async fn open(args: &SourceArgs) -> Result<Opened, Failure> {
         .map_err(|error| Failure::new(Code::Input, error.to_string()))?;
     tokio::spawn(manifests.watch());
     Ok(Opened { source: Arc::new(manifests), store, namespace })
+}
+
+/// How the arguments choose a cluster and ask it.
+pub fn cluster_options(args: &SourceArgs, login: Login) -> ClusterOptions {
+    ClusterOptions {
+        kubeconfig: args.kubeconfig.clone(),
+        context: args.context.clone(),
+        cluster: args.cluster.clone(),
+        user: args.user.clone(),
+        namespaces: args.namespaces.clone(),
+        impersonate: args.impersonate.clone(),
+        impersonate_groups: args.impersonate_groups.clone(),
+        impersonate_uid: args.impersonate_uid.clone(),
+        timeout: args.timeout,
+        poll: args.poll,
+        login,
+    }
 }
 
 /// The daemon leaves the directory where it was started, so that relative paths must be resolved now.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::output;
+use super::{complete, output};
 use crate::exit::Failure;
 use crate::mount::{target, unmount};
 
@@ -15,7 +15,7 @@ Examples:
   secretfs umount --stale          after a crash")]
 pub struct Args {
     /// Mount points
-    #[arg(value_name = "DIR", required_unless_present = "stale")]
+    #[arg(value_name = "DIR", required_unless_present = "stale", add = complete::mounted())]
     dirs: Vec<PathBuf>,
     /// Detach at once even if programs still use it; it goes when the last of them lets go
     #[arg(long)]
@@ -41,7 +41,7 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
         if let Err(error) = ended
             && let Err(previous) = std::mem::replace(&mut outcome, Err(Failure::from(error)))
         {
-            output::say(&format!("secretfs: {previous}"));
+            output::complain(&previous);
         }
     }
     outcome

@@ -41,6 +41,10 @@ impl Ready {
         rustix::stdio::dup2_stderr(&null)?;
         self.inherited.drain(..).filter(|number| is_inherited(*number)).for_each(close);
         std::env::set_current_dir("/")?;
+        // A session of its own: signals of the user's terminal do not reach it. Not before the mount is there: autofs
+        // keeps whoever is not in its own process group, as its mount(8) is, waiting for the mount that we make
+        // (`autofs_oz_mode`, fs/autofs; `same_pgrp` in systemd's mount units).
+        rustix::process::setsid()?;
         // Should the parent be gone by now, nobody reads the pipe, and that is an error.
         rustix::process::set_parent_process_death_signal(None)?;
         pipe.write_all(&[Code::Ok as u8])?;
@@ -67,8 +71,6 @@ pub fn fork() -> std::io::Result<Side> {
             drop(read);
             // Who interrupts the waiting parent does not want the mount any more.
             rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?;
-            // A session of its own: signals of the user's terminal do not reach it.
-            rustix::process::setsid()?;
             Ok(Side::Child(Ready { pipe: Some(File::from(write)), inherited: inherited() }))
         }
         _ => {

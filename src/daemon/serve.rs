@@ -12,6 +12,8 @@ use tokio::sync::oneshot;
 use super::background::Ready;
 use super::control::{Socket, Status};
 use super::log::Log;
+use super::notify::Notify;
+use super::on_change::OnChange;
 use crate::exit::{Code, Failure};
 use crate::fuse::{Counts, Policy, Session};
 use crate::mount::{self, Announce, Attached, Seen, Watch};
@@ -31,6 +33,7 @@ pub struct Plan {
     pub store: Arc<Store>,
     /// SOURCE in the fstab form.
     pub name: String,
+    pub on_change: OnChange,
 }
 
 /// Makes the mount, reports it usable, serves it until it is unmounted or what `until` gives ends, and removes all traces.
@@ -51,17 +54,21 @@ pub async fn serve<U: Future<Output = ()>>(
     if let Err(error) = &socket {
         tracing::warn!("secretfs status will not know this mount: {error}");
     }
+    let mut notify = Notify::default();
     match ready.usable() {
         Ok(true) => log.detach(),
         Ok(false) => {
-            tracing::info!(mountpoint = ?mountpoint(&plan, &mounted.attached), source = plan.name, "mounted")
+            let mountpoint = mountpoint(&plan, &mounted.attached);
+            tracing::info!(?mountpoint, source = plan.name, "mounted");
+            notify = Notify::of_environment();
+            notify.ready(&format!("{} at {}", plan.name, mountpoint.display()));
         }
         Err(error) => {
-            mounted.run(&plan, socket.ok(), std::future::ready(())).await?;
+            mounted.run(&plan, socket.ok(), &notify, std::future::ready(())).await?;
             return Err(Failure::new(Code::Failed, format!("cannot go to the background: {error}")));
         }
     }
-    mounted.run(&plan, socket.ok(), until).await
+    mounted.run(&plan, socket.ok(), &notify, until).await
 }
 
 /// A mount that people see.
@@ -119,7 +126,13 @@ impl Mounted {
         Ok(self.session.knows_publisher().then_some(publisher))
     }
 
-    async fn run(self, plan: &Plan, socket: Option<Socket>, until: impl Future<Output = ()>) -> Result<(), Failure> {
+    async fn run(
+        self,
+        plan: &Plan,
+        socket: Option<Socket>,
+        notify: &Notify,
+        until: impl Future<Output = ()>,
+    ) -> Result<(), Failure> {
         let Mounted { attached, door, session, announced, since } = self;
         let counts = session.counts();
         let mut ended = in_thread(move || session.wait());
@@ -138,13 +151,22 @@ impl Mounted {
                 None => std::future::pending().await,
             }
         };
+        let on_change = async {
+            match plan.on_change.commands.is_empty() {
+                true => std::future::pending().await,
+                false => plan.on_change.follow(mountpoint(plan, &attached), plan.view.updates()).await,
+            }
+        };
         tokio::select! {
+            () = on_change => {}
+            () = notify.keep_alive() => {}
             _ = &mut ended => {}
             () = gone => {}
             () = until => {}
             () = plan.view.clone().run() => {}
             () = answer => {}
         }
+        notify.stopping();
         drop(socket);
         plan.view.retire();
         if let Some(waker) = waker {

@@ -113,6 +113,19 @@ pub(super) enum UnmountHow {
     Lazily,
 }
 
+/// The helper, if this process can gain its privileges.
+///
+/// # Errors
+/// [`MountError::HelperMissing`], [`MountError::HelperPowerless`].
+pub(super) fn usable_helper() -> Result<PathBuf, MountError> {
+    let helper = find_helper()?;
+    if is_powerless() { Err(MountError::HelperPowerless { helper }) } else { Ok(helper) }
+}
+
+fn is_powerless() -> bool {
+    !rustix::process::geteuid().is_root() && rustix::thread::no_new_privs().unwrap_or(false)
+}
+
 fn find_helper() -> Result<PathBuf, MountError> {
     let candidates = || NAMES.iter().flat_map(|name| DIRECTORIES.iter().map(move |dir| Path::new(dir).join(name)));
     let is_setuid_root =
@@ -245,7 +258,6 @@ fn printable(message: &[u8]) -> String {
 }
 
 fn explain(helper: PathBuf, path: PathBuf, message: String) -> MountError {
-    let is_powerless = || !rustix::process::geteuid().is_root() && rustix::thread::no_new_privs().unwrap_or(false);
     if message.contains("user_allow_other") {
         MountError::AllowOtherDenied { path }
     } else if is_powerless() {

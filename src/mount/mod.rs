@@ -15,6 +15,7 @@
 mod classic;
 mod device;
 mod error;
+pub mod fuse_conf;
 mod fusermount;
 mod identity;
 mod new_api;
@@ -169,6 +170,27 @@ pub struct Attached {
     pub method: Method,
     /// `None` where somebody else mounted and it cannot be seen from here.
     pub place: Option<Place>,
+}
+
+/// The way that this process mounts where nothing forces another one.
+pub fn preferred() -> Method {
+    choose(None, Path::new("/"), Host::look())
+}
+
+/// Opens /dev/fuse and closes it again.
+///
+/// # Errors
+/// [`MountError::FuseMissing`], [`MountError::FuseDenied`].
+pub fn try_device() -> Result<(), MountError> {
+    device::open().map(drop)
+}
+
+/// Finds the helper of ordinary users, without running it.
+///
+/// # Errors
+/// [`MountError::HelperMissing`], [`MountError::HelperPowerless`].
+pub fn try_helper() -> Result<PathBuf, MountError> {
+    fusermount::usable_helper()
 }
 
 /// Chooses the way and checks the mount point, without doing anything. Returns the way that [`prepare`] will take.

@@ -115,6 +115,11 @@ impl Table {
         self.entries.iter().filter(move |entry| entry.device == device)
     }
 
+    /// All FUSE mounts, as fusermount3 counts them (`count_fuse_fs` in libfuse's util/fusermount.c).
+    pub fn fuse(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().filter(|entry| entry.fs_type == "fuse" || entry.fs_type.starts_with("fuse."))
+    }
+
     /// All mounts of secretfs, whoever made them.
     pub fn ours(&self) -> impl Iterator<Item = &Entry> {
         self.entries.iter().filter(|entry| entry.is_ours())

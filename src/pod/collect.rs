@@ -38,7 +38,7 @@ pub fn collect(subject: &Subject, volume: &PodVolume, lookup: &dyn Lookup) -> Re
             downward::add(&mut files, source);
         }
         VolumeSource::Projected(source) => projected(&mut files, source),
-        VolumeSource::Other(kind) => {
+        VolumeSource::Other { kind, .. } => {
             files.problem(Problem::OtherStorage { volume: volume.name.clone(), kind: kind.clone() });
         }
     }

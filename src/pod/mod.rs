@@ -100,7 +100,7 @@ pub fn backing(volume: &PodVolume) -> Option<Backing> {
     match volume.source {
         VolumeSource::ConfigMap(_) => Some(Backing::Disk),
         VolumeSource::Secret(_) | VolumeSource::DownwardApi(_) | VolumeSource::Projected(_) => Some(Backing::Memory),
-        VolumeSource::Other(_) => None,
+        VolumeSource::Other { .. } => None,
     }
 }
 

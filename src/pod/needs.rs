@@ -24,7 +24,7 @@ pub fn needs(subject: &Subject, volume: &PodVolume) -> Needs {
         VolumeSource::ConfigMap(source) => needs.keys(subject, Kind::ConfigMap, source),
         VolumeSource::DownwardApi(source) => needs.downward(subject, source),
         VolumeSource::Projected(source) => source.sources.iter().for_each(|source| needs.projection(subject, source)),
-        VolumeSource::Other(_) => {}
+        VolumeSource::Other { .. } => {}
     }
     needs
 }

@@ -28,8 +28,7 @@ pub(super) fn clean(path: &str) -> String {
 }
 
 /// The clean path of a file of a volume. Source: `validatePath`, pkg/volume/util/atomic_writer.go, and what its writing
-/// fails at: a path that is the directory itself, and a null byte. One thing is refused that passes there, `./..name`, since
-/// names with two dots are the volume's own.
+/// fails at: a path that is the directory itself, and a null byte.
 pub(super) fn file_path(path: &str) -> Result<String, Problem> {
     let bad = |why| Err(Problem::BadPath { path: path.to_owned(), why });
     if path.is_empty() {
@@ -51,7 +50,9 @@ pub(super) fn file_path(path: &str) -> Result<String, Problem> {
         return bad("has a null byte in it");
     }
     let clean = clean(path);
-    if clean.starts_with("..") {
+    // What passes there as `./..name` is shown as it is there, but for the volume's own names.
+    let reserved = |name: &str| matches!(name, "..data" | "..data_tmp" | "..new");
+    if path.starts_with("..") || reserved(clean.split('/').next().unwrap_or_default()) {
         return bad("begins with '..'");
     }
     if clean == "." {

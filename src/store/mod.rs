@@ -360,6 +360,18 @@ impl Store {
         inner.objects.get(&(namespace.clone(), kind)).into_iter().flat_map(|names| names.keys().cloned()).collect()
     }
 
+    /// How many names of one kind there are in one namespace.
+    pub fn count(&self, kind: Kind, namespace: &Namespace) -> usize {
+        self.lock().objects.get(&(namespace.clone(), kind)).map_or(0, BTreeMap::len)
+    }
+
+    /// The same for each namespace that has any.
+    pub fn sizes(&self, kind: Kind) -> Vec<(Namespace, usize)> {
+        let inner = self.lock();
+        let places = inner.objects.iter().filter(|((_, of), _)| *of == kind);
+        places.map(|((namespace, _), names)| (namespace.clone(), names.len())).collect()
+    }
+
     /// How much is known.
     pub fn summary(&self) -> Summary {
         let inner = self.lock();

@@ -82,6 +82,8 @@ pub struct View {
     volumes: Mutex<HashMap<ObjectId, Volume>>,
     pods: Pods,
     live: Mutex<Option<Live>>,
+    /// Who is told of updates, if somebody is.
+    updates: Mutex<Option<mpsc::UnboundedSender<String>>>,
 }
 
 impl View {
@@ -111,6 +113,7 @@ impl View {
             volumes: Mutex::default(),
             pods: Pods::default(),
             live: Mutex::default(),
+            updates: Mutex::default(),
         })
     }
 
@@ -175,6 +178,22 @@ impl View {
     /// The mount is gone: lets go of the publisher, which would otherwise keep the file system alive.
     pub fn retire(&self) {
         *self.live_lock() = None;
+    }
+
+    /// Tells of every update from now on: the directory in which something has changed, as a path below the mount point
+    /// ("" for that itself), after people can see the change.
+    pub fn updates(&self) -> mpsc::UnboundedReceiver<String> {
+        let (send, updates) = mpsc::unbounded_channel();
+        *self.updates.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(send);
+        updates
+    }
+
+    fn tell_update(&self, dir: Ino) {
+        if let Some(updates) = &*self.updates.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+            && let Ok(path) = self.tree.path(dir)
+        {
+            let _ = updates.send(path);
+        }
     }
 
     fn live_lock(&self) -> MutexGuard<'_, Option<Live>> {
@@ -418,7 +437,7 @@ impl View {
                 let live = self.live_lock().clone();
                 let Some(Live { publisher: Some(publisher), .. }) = live else {
                     self.tree.settle(dir, steps);
-                    return;
+                    return self.tell_update(dir);
                 };
                 let (left, error) = publisher.publish(path, steps).await;
                 if let Some(error) = &error {
@@ -428,8 +447,9 @@ impl View {
                     self.attributes_changed(dir);
                 }
             }
-            Err(error) => tracing::error!(?dir, %error, "an update could not be shown"),
+            Err(error) => return tracing::error!(?dir, %error, "an update could not be shown"),
         }
+        self.tell_update(dir);
     }
 }
 

@@ -41,9 +41,11 @@ pub(super) fn steps(old: Option<&Shown>, new: &Payload, generation: &Arc<str>, v
     steps
 }
 
-/// A link belongs to whom its file belongs to (since Kubernetes 1.36).
+/// A link belongs to whom its file belongs to (since Kubernetes 1.36); that of a directory to whom one of the files in it
+/// does, which one the kubelet leaves to chance.
 fn link_owner(payload: &Payload, name: &str) -> Option<u32> {
-    payload.get(name).and_then(|file| file.uid)
+    let is_behind = |path: &str| path.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    payload.iter().find(|(path, _)| is_behind(path)).and_then(|(_, file)| file.uid)
 }
 
 fn generation_dir(payload: &Payload, ownership: &Ownership) -> NewNode {

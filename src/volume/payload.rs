@@ -42,8 +42,11 @@ impl Payload {
         self.files.is_empty()
     }
 
-    /// The files below a directory, by the rest of their paths.
+    /// The files below a directory, by the rest of their paths; "" is all of it.
     pub fn below(&self, dir: &str) -> Payload {
+        if dir.is_empty() {
+            return self.clone();
+        }
         let rest = |path: &Arc<str>| Some(path.strip_prefix(dir)?.strip_prefix('/')?.into());
         Payload { files: self.files.iter().filter_map(|(path, file)| Some((rest(path)?, file.clone()))).collect() }
     }

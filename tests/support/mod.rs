@@ -4,10 +4,12 @@
 pub mod api;
 pub mod cluster;
 pub mod events;
+pub mod host;
 pub mod kubeconfig;
 pub mod kubelet_pod;
 pub mod liar;
 pub mod library;
+pub mod machine;
 pub mod mount;
 pub mod playground;
 pub mod process;

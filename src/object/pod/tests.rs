@@ -46,8 +46,11 @@ fn a_pod_is_read_with_its_nulls() {
     assert_eq!(container.resources.limits["cpu"], Quantity("2".into()));
     let VolumeSource::Secret(secret) = &pod.spec.volumes[0].source else { panic!("{:?}", pod.spec.volumes[0]) };
     assert_eq!((secret.name.as_str(), secret.default_mode, secret.optional), ("mysecret", Some(0o400), true));
-    assert_eq!(pod.spec.volumes[1].source, VolumeSource::Other("emptyDir".into()));
-    assert_eq!(pod.spec.volumes[2].source, VolumeSource::Other("persistentVolumeClaim".into()));
+    assert_eq!(pod.spec.volumes[1].source, VolumeSource::Other { kind: "emptyDir".into(), in_memory: false });
+    assert_eq!(
+        pod.spec.volumes[2].source,
+        VolumeSource::Other { kind: "persistentVolumeClaim".into(), in_memory: false }
+    );
     let VolumeSource::Projected(projected) = &pod.spec.volumes[3].source else { panic!("{:?}", pod.spec.volumes[3]) };
     assert_eq!(
         projected.sources[0].service_account_token.as_ref().and_then(|token| token.expiration_seconds),

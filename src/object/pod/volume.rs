@@ -22,7 +22,10 @@ pub enum VolumeSource {
     Projected(Projected),
     /// Storage whose content is not the API server's to give: its field's name, `emptyDir`, `persistentVolumeClaim`. A
     /// volume without any source is an emptyDir.
-    Other(String),
+    Other {
+        kind: String,
+        in_memory: bool,
+    },
 }
 
 /// `SecretVolumeSource`, or with `name` for `secretName` the `SecretProjection`.
@@ -155,6 +158,13 @@ pub struct Requirement {
     pub values: Vec<String>,
 }
 
+/// `EmptyDirVolumeSource`.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct EmptyDirJson {
+    medium: String,
+}
+
 /// The fields of a volume in JSON. Whatever else is there names another kind.
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -165,6 +175,7 @@ struct VolumeJson {
     #[serde(rename = "downwardAPI")]
     downward_api: Option<DownwardSource>,
     projected: Option<Projected>,
+    empty_dir: Option<EmptyDirJson>,
     #[serde(flatten)]
     others: BTreeMap<String, IgnoredAny>,
 }
@@ -177,8 +188,12 @@ impl<'de> Deserialize<'de> for PodVolume {
             VolumeJson { config_map: Some(config_map), .. } => VolumeSource::ConfigMap(config_map),
             VolumeJson { downward_api: Some(downward), .. } => VolumeSource::DownwardApi(downward),
             VolumeJson { projected: Some(projected), .. } => VolumeSource::Projected(projected),
-            VolumeJson { others, .. } => {
-                VolumeSource::Other(others.into_keys().next().unwrap_or_else(|| "emptyDir".to_owned()))
+            VolumeJson { empty_dir, others, .. } => {
+                let in_memory = empty_dir.is_some_and(|dir| dir.medium == "Memory");
+                VolumeSource::Other {
+                    kind: others.into_keys().next().unwrap_or_else(|| "emptyDir".to_owned()),
+                    in_memory,
+                }
             }
         };
         Ok(PodVolume { name: json.name, source })

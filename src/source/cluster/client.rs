@@ -5,12 +5,12 @@
 //! binary that shows logs of other crates should still pass `warn,hyper=off,rustls=off,kube=off` as its default filter,
 //! since those are free to change what they print.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, DATE, RETRY_AFTER, USER_AGENT};
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Response, Uri};
 use tokio::sync::Semaphore;
@@ -76,6 +76,8 @@ pub struct Client {
     trouble: Mutex<Option<Trouble>>,
     /// Whether the server has ever answered: before, whoever waits for the first answer says what is wrong.
     answered: AtomicBool,
+    /// By how many seconds the server's clock was ahead of ours in its last answer; `i64::MIN` before the first.
+    clock_ahead: AtomicI64,
 }
 
 /// The body of a watch that the server has accepted.
@@ -107,6 +109,7 @@ impl Client {
             counts: Arc::default(),
             trouble: Mutex::default(),
             answered: AtomicBool::new(false),
+            clock_ahead: AtomicI64::new(i64::MIN),
         })
     }
 
@@ -133,6 +136,11 @@ impl Client {
             failures: counts.failures.load(Relaxed),
             open_watches: counts.open_watches.load(Relaxed),
         }
+    }
+
+    /// By how many seconds the server's clock was ahead of ours in its last answer.
+    pub fn clock_ahead(&self) -> Option<i64> {
+        Some(self.clock_ahead.load(Relaxed)).filter(|seconds| *seconds != i64::MIN)
     }
 
     /// Why the server cannot be asked now, if the last request failed for that.
@@ -269,6 +277,9 @@ impl Client {
         let purpose = if request.verb == Verb::Watch { Purpose::Watch } else { Purpose::Request };
         let response = session.transport().send(self.build(session, request)?, purpose).await;
         let response = response.map_err(|error| classify(&*error))?;
+        if let Some(ahead) = clock_ahead(&response) {
+            self.clock_ahead.store(ahead, Relaxed);
+        }
         let json = content_type(&response).starts_with("application/json");
         match (response.status().as_u16(), request.verb) {
             (200, _) | (201, Verb::Create) if json => Ok(response),
@@ -358,6 +369,15 @@ async fn refused(response: Response<Body>) -> Failure {
     status.and_then(|body| status_failure(Some(code), body.as_slice(), retry_after)).unwrap_or_else(|| {
         let content = if content.is_empty() { "no content type".to_owned() } else { printable(&content, 40) };
         Failure::Alien { code, content, retry_after }
+    })
+}
+
+/// The `Date` of an answer less our time, in seconds.
+fn clock_ahead(response: &Response<Body>) -> Option<i64> {
+    let theirs = httpdate::parse_http_date(response.headers().get(DATE)?.to_str().ok()?).ok()?;
+    Some(match theirs.duration_since(SystemTime::now()) {
+        Ok(ahead) => ahead.as_secs().cast_signed(),
+        Err(behind) => -behind.duration().as_secs().cast_signed(),
     })
 }
 

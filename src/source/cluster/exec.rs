@@ -3,6 +3,7 @@
 //! kube runs the plugin three times while a client is built, without a deadline, and puts its output into error messages.
 //! Here a run is one run, and nothing that the plugin printed appears in a message.
 
+use crate::process::{Group, without_descriptors};
 use std::io::IsTerminal as _;
 use std::process::Stdio;
 use std::time::{Duration, SystemTime};
@@ -119,36 +120,17 @@ async fn run_within(
         command.process_group(0);
     }
     let deadline = if interactive { PROMPT_DEADLINE } else { silent_deadline };
-    let mut child = command.spawn().map_err(|error| ExecError::Start {
+    let mut child = without_descriptors(&mut command).spawn().map_err(|error| ExecError::Start {
         command: name.clone(),
         why: error.kind().to_string(),
         hint: exec.install_hint.as_deref().map(|hint| format!(": {}", hint.trim())).unwrap_or_default(),
     })?;
-    let group = Group(child.id().filter(|_| !interactive));
+    let group = if interactive { Group::none() } else { Group::of(&child) };
     let output = tokio::time::timeout(deadline, collect(&name, &mut child)).await;
     let output = output.map_err(|_| ExecError::TimedOut { command: name.clone(), seconds: deadline.as_secs() })?;
     group.ended();
     let output = output?;
     parse(&name, version, &output)
-}
-
-/// The processes of a plugin, killed unless it ended by itself.
-struct Group(Option<u32>);
-
-impl Group {
-    fn ended(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        let pid = self.0.and_then(|pid| i32::try_from(pid).ok()).and_then(rustix::process::Pid::from_raw);
-        if let Some(pid) = pid {
-            // Nobody else can have the leader's number: it has not been waited for.
-            let _ = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
-        }
-    }
 }
 
 /// What `interactiveMode` comes to here. Its default is IfAvailable.

@@ -148,6 +148,8 @@ async fn serve(
     log: &Mutex<Vec<Seen>>,
     answer: &(impl Fn(&Seen) -> Answer + ?Sized),
 ) -> std::io::Result<()> {
+    // Answers are sent in pieces.
+    socket.set_nodelay(true)?;
     let mut buffer = Vec::new();
     loop {
         let end = loop {

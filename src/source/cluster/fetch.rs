@@ -5,10 +5,10 @@
 //! one that was asked for before the object was removed is dropped. Reports that come while a GET is under way lead to one
 //! more GET, however many they are.
 //!
-//! Somebody who reads one object after the other is served by a [`Crawl`], whose objects count like answers to GETs.
+//! Somebody who reads one object after the other is served by [`Crawls`], whose objects count like answers to GETs.
 //!
-//! Lock order: the followed objects, then the store. The store is written under the lock here, so that a late answer cannot
-//! slip past a removal.
+//! Lock order: the followed objects, then the crawls, then the store. The store is written under the lock here, so that a
+//! late answer cannot slip past a removal.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -18,8 +18,9 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use super::core::{Before, Core, Denials, Pace, not_found};
-use super::crawl::{Crawl, Crawls};
+use super::crawl::{Crawl, Crawls, Position, Way};
 use super::failure::Failure;
+use super::request::Collection;
 use super::watch::is_older;
 use crate::object::{Kind, Meta, Namespace, Object, ObjectId};
 use crate::source::freshness::{Freshness, State};
@@ -46,43 +47,52 @@ struct Followed {
 pub struct Fetcher {
     core: Arc<Core>,
     followed: Mutex<HashMap<ObjectId, Followed>>,
-    crawls: Crawls,
-    /// Which objects are listed: a crawl need not bring others.
-    selector: Mutex<Option<String>>,
+    crawls: Arc<Crawls>,
 }
 
 impl Followed {
-    fn store(&mut self, core: &Core, object: Object, put: impl FnOnce(&Core, Object)) {
+    fn store<T>(&mut self, object: Object, put: impl FnOnce(Object) -> T) -> T {
         self.stored = Some((object.meta.uid.clone(), object.meta.version.clone()));
         self.stored_at = Some(SystemTime::now());
-        put(core, object);
+        put(object)
     }
 }
 
 impl Fetcher {
     pub fn new(core: Arc<Core>) -> Arc<Self> {
-        Arc::new(Fetcher { core, followed: Mutex::default(), crawls: Crawls::default(), selector: Mutex::default() })
+        Arc::new(Fetcher { core, followed: Mutex::default(), crawls: Arc::default() })
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<ObjectId, Followed>> {
         self.followed.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// The object with its values, fetched if need be, and followed from now on.
-    pub async fn follow(self: &Arc<Self>, id: ObjectId) -> Result<Arc<Object>, Refusal> {
+    /// The object with its values, fetched if need be, and followed from now on. `listing` is the one that has its name.
+    pub async fn follow(self: &Arc<Self>, id: ObjectId, listing: &Collection) -> Result<Arc<Object>, Refusal> {
         let mut fetch = {
             let mut followed = self.lock();
             let entry = followed.entry(id.clone()).or_default();
             if let Some(object) = self.core.loaded(&id) {
                 return Ok(object);
             }
-            // Many who read one after the other are served together.
-            let crawl = if entry.fetch.is_none() { self.crawl(&id) } else { None };
+            let crawl = match &entry.fetch {
+                Some(_) => None,
+                // Many who read one after the other are served together.
+                None => match self.crawls.way(&self.core, &id, listing) {
+                    Way::Here(object) => match self.accept(entry, object) {
+                        Some(object) => return Ok(object),
+                        None => None,
+                    },
+                    Way::Page(crawl) => Some(crawl),
+                    Way::Get => None,
+                },
+            };
             self.fetch(&id, entry, crawl)
         };
         // The GET has a deadline of its own; this one is for a fetch that is waiting to try again.
         let limit = self.core.client.timeout() + Duration::from_millis(200);
         let outcome = timeout(limit, fetch.wait_for(Option::is_some)).await;
+        self.crawls.answered(&id);
         match outcome.map(|outcome| outcome.map(|outcome| outcome.clone())) {
             Ok(Ok(Some(result))) => result,
             _ => Err(self.core.refusal(&id, Failure::TimedOut)),
@@ -105,7 +115,9 @@ impl Fetcher {
         self.core.spawn(async move {
             if let Some(crawl) = crawl {
                 let before = fetcher.lock().get(&id).map_or(0, |entry| entry.reports);
-                crawl.pass(&id.name).await;
+                // While a page is late there is still time for a GET.
+                let patience = fetcher.core.client.timeout() / 2;
+                let _ = timeout(patience, crawl.pass(&Position::of(&id))).await;
                 if fetcher.came_by_crawl(&id, before, &outcome) {
                     return;
                 }
@@ -115,32 +127,15 @@ impl Fetcher {
         fetch
     }
 
-    /// The crawl that will bring the object, if there is one.
-    fn crawl(self: &Arc<Self>, id: &ObjectId) -> Option<Arc<Crawl>> {
-        let selector = self.selector.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
-        let fetcher = Arc::downgrade(self);
-        self.crawls.join(&self.core, id, selector, move |object| {
-            if let Some(fetcher) = fetcher.upgrade() {
-                fetcher.offer(object);
-            }
-        })
-    }
-
-    /// Only objects whose labels match are listed.
-    pub fn select(&self, selector: Option<String>) {
-        *self.selector.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = selector;
-    }
-
-    /// Takes an object that came with others, if nothing newer is known of it: the listing has the last word on what is
+    /// Takes an object that a page has brought, if nothing newer is known of it: the listing has the last word on what is
     /// there.
-    fn offer(&self, object: Object) {
-        let mut followed = self.lock();
-        let Some(Known::Named(meta)) = self.core.store.get(object.id()) else { return };
-        if meta.uid != object.meta.uid || is_older(&object.meta.version, &meta.version) {
-            return;
+    fn accept(&self, entry: &mut Followed, object: Object) -> Option<Arc<Object>> {
+        let Some(Known::Named(meta)) = self.core.store.get(object.id()) else { return None };
+        let current = object.meta.version == meta.version || is_older(&meta.version, &object.meta.version);
+        if meta.uid != object.meta.uid || !current {
+            return None;
         }
-        let entry = followed.entry(object.id().clone()).or_default();
-        entry.store(&self.core, object, |core, object| drop(core.store.put(object)));
+        Some(entry.store(object, |object| self.core.store.put(object)))
     }
 
     /// How fresh each object is whose values are kept or wanted, where `list` says how fresh the list is that has it.
@@ -169,7 +164,8 @@ impl Fetcher {
     fn came_by_crawl(&self, id: &ObjectId, before: u64, outcome: &watch::Sender<Outcome>) -> bool {
         let mut followed = self.lock();
         let Some(entry) = followed.get_mut(id).filter(|entry| entry.reports == before) else { return false };
-        let Some(object) = self.core.loaded(id) else { return false };
+        let brought = self.crawls.take(id);
+        let Some(object) = brought.and_then(|object| self.accept(entry, object)) else { return false };
         entry.fetch = None;
         outcome.send_replace(Some(Ok(object)));
         true
@@ -218,7 +214,7 @@ impl Fetcher {
         let gone_now = entry.reports > 0 && entry.removed == entry.reports;
         let told = match answer {
             Ok(object) if !removed_meanwhile => {
-                entry.store(&self.core, object, Core::put);
+                entry.store(object, |object| self.core.put(object));
                 self.core.loaded(id).ok_or_else(|| not_found(id))
             }
             Ok(_) if gone_now => Err(not_found(id)),

@@ -5,10 +5,11 @@
 //! future is accepted and then silent, so after an interruption one page of one name tells the current version).
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::core::{Before, Core, Denials, Pace};
 use super::failure::Failure;
@@ -40,6 +41,8 @@ pub trait Names: Send + Sync + 'static {
 /// How far a listing has come.
 #[derive(Clone, Debug, Default)]
 pub struct Progress {
+    /// A part of a list has come, and more is to come.
+    pub begun: bool,
     /// The store has had a complete list.
     pub complete: bool,
     /// The store's names are those of the server, but for what is on its way.
@@ -105,6 +108,18 @@ impl Listing {
             Ok((false, Some(refusal))) => Err(refusal),
             // The sender lives as long as self.
             _ => Ok(()),
+        }
+    }
+
+    /// The same, but after `patience` it is enough that a part of the list has come.
+    pub async fn first_or_begun(&self, patience: Duration) -> Result<(), Refusal> {
+        if let Ok(first) = timeout(patience, self.first()).await {
+            return first;
+        }
+        let mut progress = self.progress.subscribe();
+        tokio::select! {
+            first = self.first() => first,
+            _ = progress.wait_for(|progress| progress.begun) => Ok(()),
         }
     }
 
@@ -214,6 +229,7 @@ impl Listing {
                 return Err(Failure::BadStream("the same page of a list twice"));
             }
             next = page.next;
+            self.progress.send_modify(|progress| progress.begun = true);
         }
     }
 

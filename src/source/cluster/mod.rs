@@ -19,6 +19,7 @@ mod client;
 mod config;
 mod core;
 mod crawl;
+mod examine;
 mod exec;
 mod failure;
 mod fetch;
@@ -50,6 +51,7 @@ use futures_util::future::BoxFuture;
 
 pub use client::{RequestCounts, Trouble};
 pub use config::{ClusterOptions, ConnectError, Login};
+pub use examine::{Examination, Names, Right, Verdict};
 
 use self::core::{Core, not_found};
 use client::Client;
@@ -60,7 +62,6 @@ use watch::Timing;
 
 use super::{Knowledge, Report, Scope, Set, Source};
 use crate::object::{Kind, Namespace, Object, ObjectId, Token, TokenAsk};
-use crate::rights::Right;
 use crate::store::{Refusal, Store};
 
 /// What `status` shows of a cluster.
@@ -124,10 +125,10 @@ impl Cluster {
             if let Some(answer) = places.gathered(&id) {
                 return answer;
             }
-            let listing = places.listing_of(&id).map(|listing| listing.progress());
+            let listing = places.listing_of(&id).map(|listing| (listing.progress(), listing));
             // Names may not be listed, but this one may be read.
-            let listing = listing.filter(|progress| progress.complete || progress.refusal.is_none());
-            let Some(progress) = listing else {
+            let listing = listing.filter(|(progress, _)| progress.complete || progress.refusal.is_none());
+            let Some((progress, listing)) = listing else {
                 match places.followers.follow(id.clone(), absence).await {
                     Some(answer) => return answer,
                     // A listing has taken over meanwhile.
@@ -137,7 +138,7 @@ impl Cluster {
             if progress.complete && progress.live && self.core.store.get(&id).is_none() {
                 return Err(not_found(&id));
             }
-            return places.fetcher.follow(id).await;
+            return places.fetcher.follow(id, &listing.collection).await;
         }
     }
 }
@@ -172,7 +173,7 @@ impl Source for Cluster {
         Box::pin(async move { review::user(&self.core.client).await.map(Some) })
     }
 
-    fn may(&self, right: Right) -> BoxFuture<'_, Result<bool, Refusal>> {
+    fn may(&self, right: crate::rights::Right) -> BoxFuture<'_, Result<bool, Refusal>> {
         Box::pin(async move { review::may(&self.core.client, &right).await })
     }
 

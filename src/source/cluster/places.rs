@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use super::core::{Core, not_found};
 use super::fetch::Fetcher;
@@ -19,6 +20,10 @@ use super::request::Collection;
 use crate::object::{Kind, Namespace, Object, ObjectId};
 use crate::source::{Freshness, Knowledge, Scope, Set};
 use crate::store::{Access, Refusal};
+
+/// How long a view of the cluster waits for all names before it is there. Within this time 40 000 names come from a server
+/// nearby. Who looks at names that are on their way waits for them.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// See the module's documentation.
 pub struct Places {
@@ -50,17 +55,27 @@ impl Places {
         let namespaces = scope.namespace.is_none().then_some(Collection::Namespaces);
         let selector = scope.selector;
         self.lock().selector.clone_from(&selector);
-        self.fetcher.select(selector.clone());
         let objects = scope.kinds.into_iter().map(|kind| Collection::Objects {
             kind,
             namespace: scope.namespace.clone(),
             selector: selector.clone(),
         });
         let collections: Vec<_> = namespaces.into_iter().chain(objects).collect();
+        for collection in &collections {
+            if let Collection::Objects { kind, namespace: None, .. } = collection
+                && self.existing(collection).is_none()
+            {
+                self.core.store.set_access(*kind, None, Access::Unread);
+            }
+        }
         // All at once, then one after another.
         let listings: Vec<_> = collections.into_iter().map(|collection| self.listing(collection)).collect();
         for listing in listings {
-            match listing.first().await {
+            let first = match &listing.collection {
+                Collection::Objects { namespace: None, .. } => listing.first_or_begun(PATIENCE).await,
+                _ => listing.first().await,
+            };
+            match first {
                 // There is another way: see `refused`.
                 Err(Refusal::Forbidden { .. }) => {}
                 other => other?,
@@ -73,8 +88,15 @@ impl Places {
     pub async fn look(self: &Arc<Self>, namespace: Namespace, kind: Kind) -> Result<(), Refusal> {
         let selector = self.lock().selector.clone();
         let whole = Collection::Objects { kind, namespace: None, selector: selector.clone() };
-        if self.existing(&whole).is_some_and(|listing| listing.progress().complete) {
-            return Ok(());
+        if let Some(listing) = self.existing(&whole) {
+            let progress = listing.progress();
+            // What is on its way comes sooner than a list of this namespace alone, and once for all of them.
+            if progress.complete || (progress.begun && progress.refusal.is_none()) {
+                match listing.first().await {
+                    Err(Refusal::Forbidden { .. }) => {}
+                    other => return other,
+                }
+            }
         }
         let listing = self.listing(Collection::Objects { kind, namespace: Some(namespace.clone()), selector });
         let found = match listing.first().await {

@@ -15,6 +15,9 @@ pub const PAGE: usize = 2000;
 /// A page that does not fit is asked for in smaller ones.
 const MAX_PAGE: usize = 32 << 20;
 
+/// The same for a page of whole objects, of which both the JSON and the values are in memory for a moment.
+const MAX_VALUES_PAGE: usize = 16 << 20;
+
 /// What a request counts as, and what RBAC calls it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verb {
@@ -87,7 +90,7 @@ impl Collection {
 
     /// One page of whole objects.
     pub fn values_page(&self, size: usize, next: Option<&str>) -> Request {
-        Request { accept: JSON, ..self.page(size, next) }
+        Request { accept: JSON, limit: MAX_VALUES_PAGE, ..self.page(size, next) }
     }
 
     /// The changes since `version`, for `seconds`.
@@ -156,6 +159,21 @@ fn review(group: &str, kind: &str, spec: &serde_json::Value) -> Request {
     let body = json!({"apiVersion": format!("{group}/v1"), "kind": kind, "spec": spec});
     let target = format!("/apis/{group}/v1/{}s", kind.to_ascii_lowercase());
     Request { body: Some(body.to_string().into()), ..Request::new(Verb::Create, target, JSON, MAX_TOKEN) }
+}
+
+/// One object without its values.
+pub fn object_metadata(id: &ObjectId) -> Request {
+    Request { accept: METADATA, ..object(id) }
+}
+
+/// The changes of one object without its values.
+pub fn object_metadata_watch(id: &ObjectId, seconds: u64) -> Request {
+    Request { accept: METADATA, ..object_watch(id, None, seconds) }
+}
+
+/// What the server is.
+pub fn version() -> Request {
+    Request::new(Verb::Get, "/version".to_owned(), JSON, 64 << 10)
 }
 
 /// The changes of one object. RBAC allows it to whoever may watch that name (`resourceNames`).

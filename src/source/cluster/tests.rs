@@ -1,6 +1,7 @@
 //! The source against a scripted server: one file for each thing that it does.
 
 mod connecting;
+mod crawling;
 mod following;
 mod gathering;
 mod lies;

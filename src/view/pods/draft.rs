@@ -11,12 +11,7 @@ use crate::object::pod::{PodVolume, VolumeSource};
 use crate::pod::{self, Mount, Mounts, Problem, Subject};
 use crate::store::Store;
 use crate::view::{Options, generation_name};
-use crate::volume::{NewNode, Ownership};
-
-/// The mode of an emptyDir (`perm`, pkg/volume/emptydir/empty_dir.go).
-const EMPTY_DIR_MODE: u32 = 0o777;
-/// The mode of other storage whose content is not shown.
-const FOREIGN_MODE: u32 = 0o755;
+use crate::volume::{Backing, Layout, NewNode, Ownership, Payload};
 
 /// All mounts of a pod by container, and what is wrong with some.
 #[derive(Default)]
@@ -87,22 +82,23 @@ impl State {
             let (name, mut state) = known
                 .remove_entry(&*volume.name)
                 .unwrap_or_else(|| (volume.name.as_str().into(), VolumeState::default()));
-            if let Some(backing) = pod::backing(volume) {
-                let nested = state.take(&shown.places, subject, volume, &knowledge);
-                let mut outlook = Outlook { mode: None, nested, files: state.files(options) };
-                if state.payload.is_some() && !state.started {
-                    state.made = outlook.missing(mounts.parts(&name)).map(str::to_owned).collect();
-                    state.started = true;
-                }
-                outlook.nested.extend(state.made.iter().cloned());
-                let payload = state.payload.clone();
-                contents.insert(name.clone(), Content { backing, ownership, payload, generation: generation_name() });
-                outlooks.insert(name.clone(), outlook);
-            } else {
-                let (kind, mode) = foreign(volume);
-                state.foreign = Some(kind.to_owned());
-                outlooks.insert(name.clone(), Outlook { mode: Some(mode), ..Outlook::default() });
+            let nested = state.take(&shown.places, subject, volume, &knowledge);
+            if state.payload.is_some() && !state.started {
+                let outlook = Outlook { files: state.files(options), ..Outlook::default() };
+                state.made = outlook.missing(mounts.parts(&name)).map(str::to_owned).collect();
+                state.started = true;
             }
+            let outlook = Outlook { nested, made: state.made.clone(), files: state.files(options) };
+            let (backing, layout) = match &volume.source {
+                // Nothing is written there.
+                VolumeSource::Other { in_memory: true, .. } => (Backing::Memory, Layout::Flat),
+                VolumeSource::Other { .. } => (Backing::Disk, Layout::Flat),
+                _ => (pod::backing(volume).unwrap_or(Backing::Memory), options.layout),
+            };
+            let payload = state.payload.clone();
+            contents
+                .insert(name.clone(), Content { backing, layout, ownership, payload, generation: generation_name() });
+            outlooks.insert(name.clone(), outlook);
             shown.volumes.insert(name, state);
         }
         if shown.stage != Stage::Filled {
@@ -157,6 +153,11 @@ impl VolumeState {
         knowledge: &Knowledge,
     ) -> BTreeSet<String> {
         let nested = pod::nested(subject, &volume.name);
+        if let VolumeSource::Other { kind, .. } = &volume.source {
+            self.foreign = Some(kind.clone());
+            self.payload = Some(Payload::default());
+            return nested.unwrap_or_default();
+        }
         let payload = pod::collect(subject, volume, knowledge).and_then(|payload| {
             places.can_write(&volume.name, &payload).map_err(|clash| vec![clash.into()])?;
             Ok(payload)
@@ -199,14 +200,5 @@ fn warn(pod: &ObjectId, volume: &str, problems: &[Problem], has_content: bool) {
     }
     if problems.is_empty() {
         tracing::info!("{pod}: volume {volume} is complete again");
-    }
-}
-
-/// The kind of storage that is shown as an empty directory, and that directory's mode.
-fn foreign(volume: &PodVolume) -> (&str, u32) {
-    match &volume.source {
-        VolumeSource::Other(kind) if kind == "emptyDir" => (kind, EMPTY_DIR_MODE),
-        VolumeSource::Other(kind) => (kind, FOREIGN_MODE),
-        _ => ("", FOREIGN_MODE),
     }
 }

@@ -16,6 +16,7 @@ pub(super) type Work = (Path, Vec<Step>);
 #[derive(Clone, Debug)]
 pub(super) struct Content {
     pub backing: Backing,
+    pub layout: Layout,
     /// With the pod's fsGroup in it.
     pub ownership: Ownership,
     /// `None`: never set up.
@@ -48,7 +49,6 @@ enum Part {
 #[derive(Debug)]
 pub(super) struct Places {
     places: BTreeMap<Path, Place>,
-    layout: Layout,
     /// For what belongs to no volume.
     ownership: Ownership,
     /// Whether parts stay what they were when the container began, as bind mounts do.
@@ -56,8 +56,8 @@ pub(super) struct Places {
 }
 
 impl Places {
-    pub fn new(layout: Layout, ownership: Ownership, parts_are_fixed: bool) -> Self {
-        Places { places: BTreeMap::new(), layout, ownership, parts_are_fixed }
+    pub fn new(ownership: Ownership, parts_are_fixed: bool) -> Self {
+        Places { places: BTreeMap::new(), ownership, parts_are_fixed }
     }
 
     /// What to do so that the directory at `path` has `new` in it and not `old`.
@@ -110,22 +110,26 @@ impl Places {
     fn build(&mut self, path: &Path, spot: &Spot, contents: &Contents) -> NewNode {
         let mut children = self.children(path, &spot.below, contents);
         let content = match &spot.is {
-            Is::Dir(mode) => return NewNode::dir(self.ownership.dir(*mode), children),
-            Is::Mountpoint(volume) | Is::Volume(volume) | Is::Part(volume, _) | Is::File(volume, _) => {
-                contents.get(volume)
-            }
+            Is::Dir => None,
+            Is::Mountpoint(volume)
+            | Is::Made(volume)
+            | Is::Volume(volume)
+            | Is::Part(volume, _)
+            | Is::File(volume, _) => contents.get_key_value(volume),
         };
-        let Some(content) = content else { return NewNode::dir(self.ownership.dir(0o755), children) };
+        let Some((volume, content)) = content else { return NewNode::dir(self.ownership.dir(0o755), children) };
         let (part, layout) = match &spot.is {
             Is::Part(_, part) => (Part::Dir(part.clone()), Layout::Flat),
             Is::File(_, part) => (Part::File(part.clone()), Layout::Flat),
-            _ => (Part::All, self.layout),
+            _ => (Part::All, content.layout),
         };
         let mut shown = Volume::new(content.backing, layout, content.ownership);
         shown.take_names(spot.below.keys().cloned());
         let (of_root, of_directory) = (shown.root_attr(), shown.directory_attr());
-        if let Is::Mountpoint(_) = spot.is {
-            return NewNode::dir(of_directory, children);
+        match spot.is {
+            Is::Mountpoint(_) => return NewNode::dir(of_directory, children),
+            Is::Made(_) => return NewNode::dir(of_root, children),
+            _ => {}
         }
         let mut attr = of_root;
         if let Some(payload) = &content.payload {
@@ -135,7 +139,7 @@ impl Places {
             }
             children.extend(shown.contents(payload, content.generation.clone()));
         }
-        let volume = content_name(&spot.is);
+        let volume = volume.clone();
         let is_file = matches!(part, Part::File(_));
         self.places.insert(path.clone(), Place { volume, shown, part });
         if is_file && let Some((_, node)) = children.pop() {
@@ -197,13 +201,6 @@ impl Part {
                 one
             }
         }
-    }
-}
-
-fn content_name(is: &Is) -> Arc<str> {
-    match is {
-        Is::Mountpoint(volume) | Is::Volume(volume) | Is::Part(volume, _) | Is::File(volume, _) => volume.clone(),
-        Is::Dir(_) => "".into(),
     }
 }
 

@@ -31,7 +31,7 @@ impl View {
         self.pods.lock().shown.entry(id.clone()).or_insert_with(|| Shown {
             stage: Stage::Gathering,
             skeleton: Default::default(),
-            places: Places::new(self.options.layout, self.options.ownership, self.options.strict.parts),
+            places: Places::new(self.options.ownership, self.options.strict.parts),
             volumes: Default::default(),
             problems: Vec::new(),
             needs: BTreeSet::new(),

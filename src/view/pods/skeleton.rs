@@ -19,12 +19,15 @@ pub(super) struct Spot {
 }
 
 /// What a name is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) enum Is {
-    /// A directory with this mode: on the way to a mount, or storage whose content is not ours to give.
-    Dir(u32),
+    #[default]
+    /// A directory on the way to a mount.
+    Dir,
     /// A directory that the kubelet makes in this volume, where another one is mounted in some container.
     Mountpoint(Arc<str>),
+    /// A directory that it makes because somebody mounts a part of this volume that is not there.
+    Made(Arc<str>),
     /// The whole of a volume.
     Volume(Arc<str>),
     /// A directory of a volume, by its path there.
@@ -33,19 +36,13 @@ pub(super) enum Is {
     File(Arc<str>, Arc<str>),
 }
 
-impl Default for Is {
-    fn default() -> Self {
-        Is::Dir(0o755)
-    }
-}
-
 /// What a skeleton must know of a volume.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Outlook {
-    /// Set if the volume's content is ours to give; otherwise the mode of the empty directory that stands for it.
-    pub mode: Option<u32>,
     /// Relative paths of directories that are made in it for mounts of others.
     pub nested: BTreeSet<String>,
+    /// And of those that are made because somebody mounts them.
+    pub made: BTreeSet<String>,
     /// The paths of its files, if it has any yet.
     pub files: Option<BTreeSet<Arc<str>>>,
 }
@@ -56,6 +53,9 @@ impl Outlook {
     }
 
     fn is_dir(&self, path: &str) -> bool {
+        if path.is_empty() {
+            return self.files.is_some();
+        }
         let is_below = |file: &Arc<str>| file.strip_prefix(path).is_some_and(|rest| rest.starts_with('/'));
         self.files.as_ref().is_some_and(|files| files.iter().any(is_below))
     }
@@ -68,9 +68,9 @@ impl Outlook {
     }
 }
 
-/// A part may name the generation's own link: `..data/key` is `key`.
+/// A part may name the generation's own link: `..data/key` is `key`, `..data` all of it.
 fn in_generation(part: &str) -> &str {
-    part.strip_prefix("..data/").unwrap_or(part)
+    if part == "..data" { "" } else { part.strip_prefix("..data/").unwrap_or(part) }
 }
 
 /// The tree of one container. Mounts come in the order in which a runtime makes them.
@@ -85,13 +85,13 @@ pub(super) fn container(mounts: &[Mount], volumes: &BTreeMap<Arc<str>, Outlook>)
 }
 
 fn mounted(mount: &Mount, volume: &Arc<str>, outlook: &Outlook) -> Spot {
-    if let Some(mode) = outlook.mode {
-        return Spot { is: Is::Dir(mode), below: Below::new() };
-    }
     if mount.sub_path.is_empty() {
         let mut spot = Spot { is: Is::Volume(volume.clone()), below: Below::new() };
         for path in &outlook.nested {
             lead(&mut spot, path, &Is::Mountpoint(volume.clone()));
+        }
+        for path in &outlook.made {
+            lead(&mut spot, path, &Is::Made(volume.clone()));
         }
         return spot;
     }
@@ -126,14 +126,15 @@ mod tests {
 
     fn ours(nested: &[&str], files: &[&str]) -> Outlook {
         let files = Some(files.iter().map(|file| (*file).into()).collect());
-        Outlook { mode: None, nested: nested.iter().map(|path| (*path).to_owned()).collect(), files }
+        Outlook { made: BTreeSet::new(), nested: nested.iter().map(|path| (*path).to_owned()).collect(), files }
     }
 
     fn drawn(spot: &Spot, at: &str, lines: &mut Vec<String>) {
         for (name, spot) in &spot.below {
             let path = format!("{at}{name}");
             lines.push(match &spot.is {
-                Is::Dir(mode) => format!("{path} {mode:o}"),
+                Is::Dir => path.clone(),
+                Is::Made(volume) => format!("{path} made in {volume}"),
                 Is::Mountpoint(volume) => format!("{path} in {volume}"),
                 Is::Volume(volume) => format!("{path} = {volume}"),
                 Is::Part(volume, part) => format!("{path} = {volume}:{part}/"),
@@ -148,7 +149,7 @@ mod tests {
         let volumes = BTreeMap::from([
             ("a".into(), ours(&["x", "y/z"], &["k"])),
             ("b".into(), ours(&[], &["k", "d/e"])),
-            ("disk".into(), Outlook { mode: Some(0o777), ..Outlook::default() }),
+            ("disk".into(), Outlook { made: ["p/q".to_owned()].into(), ..ours(&[], &[]) }),
         ]);
         let mounts = [
             mount("data", "disk", ""),
@@ -162,8 +163,10 @@ mod tests {
         let mut lines = Vec::new();
         drawn(&container(&mounts, &volumes), "", &mut lines);
         let expected = [
-            "data 777",
-            "etc 755",
+            "data = disk",
+            "data/p made in disk",
+            "data/p/q made in disk",
+            "etc",
             "etc/app = a",
             "etc/app/x = b",
             "etc/app/y in a",

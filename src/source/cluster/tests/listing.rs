@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
+use super::super::ClusterOptions;
 use super::super::fake::*;
 use crate::object::{Kind, Namespace};
 use crate::source::{Scope, Source as _};
@@ -85,6 +86,46 @@ async fn a_whole_cluster_is_two_lists_and_two_watches() {
     assert_eq!(fake.count("/api/v1/secrets?limit=2000&labelSelector=app%3Dweb"), 1);
     assert_eq!(fake.count("labelSelector"), 2);
     assert_eq!(fake.seen().len(), 4);
+}
+
+#[tokio::test]
+async fn a_view_of_the_cluster_does_not_wait_for_the_last_of_many_names() {
+    let (release, rest) = unbounded_channel();
+    let rest = Mutex::new(Some(rest));
+    let fake = Fake::start(move |seen| {
+        let namespaces = seen.target.starts_with("/api/v1/namespaces");
+        match (seen.is_watch(), namespaces, seen.target.contains("continue=")) {
+            (true, ..) => watch(&[]),
+            (_, true, _) => {
+                let prod = json!({"metadata": {"name": "prod", "uid": "u", "resourceVersion": "1"}});
+                ok(&page("5", "", &[prod]))
+            }
+            (_, _, false) => ok(&page("5", "more", &[partial("a", "1")])),
+            (_, _, true) => vec![watch_head(), Step::Chunks(rest.lock().unwrap().take().unwrap())],
+        }
+    })
+    .await;
+    let options = ClusterOptions { timeout: Duration::from_secs(30), ..fake.options() };
+    let (cluster, store) = fake.cluster_with(&options).await;
+    cluster.list(Scope { namespace: None, ..prod() }).await.unwrap();
+    let prod = Namespace::new("prod").unwrap();
+    assert_eq!(
+        (store.access(&prod, Kind::Secret), names(&store).len()),
+        (Access::Unread, 0),
+        "no part is taken for all"
+    );
+    let look = cluster.look(prod.clone(), Kind::Secret);
+    let finish = async {
+        tokio::task::yield_now().await;
+        release.send(page("5", "", &[partial("b", "2")]).to_string()).unwrap();
+        drop(release);
+    };
+    let (looked, ()) = tokio::join!(look, finish);
+    looked.unwrap();
+    assert_eq!(names(&store), ["a", "b"]);
+    assert_eq!(store.access(&prod, Kind::Secret), Access::Listed);
+    assert_eq!(fake.count("/api/v1/namespaces/prod"), 0, "no list for the namespace alone");
+    assert_eq!(fake.count("/api/v1/secrets?limit="), 2);
 }
 
 #[tokio::test]

@@ -1,11 +1,17 @@
 //! Load: a view of 10 000 Secrets in 100 namespaces, its names against a bare client's list of metadata, `grep -r` in it against
-//! a bare client's list of everything and the same grep in an ordinary FUSE file system.
+//! a bare client's list of everything and the same grep in an ordinary FUSE file system. Then many readers ([`readers`]), many
+//! updates ([`changes`]), a list of everything that changes nothing ([`relist`]), and ten times as many names ([`huge`]).
+
+mod changes;
+mod fill;
+mod huge;
+mod readers;
+mod relist;
 
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use fill::{PLANTED_BASE64, Size, fill};
 
 use crate::bare::{Client, JSON, METADATA_LIST};
 use crate::machine::field;
@@ -18,57 +24,22 @@ use crate::support::mount::Mount;
 use crate::support::proxy::Proxy;
 use crate::support::{run as run_command, subdir, succeed, tempdir};
 
-const NAMESPACES: usize = 100;
-const SECRETS: usize = 100;
+const SIZE: Size = Size { namespaces: 100, secrets: 100 };
 const ROUNDS: usize = 5;
-/// As many as the API server serves without much contention.
-const WRITERS: usize = 4;
 /// What kubectl asks for.
 const PAGE: usize = 500;
 
-/// In each value; base64 keeps every three bytes together.
-const PLANTED: &str = "planted-valu";
-const PLANTED_BASE64: &[u8] = b"cGxhbnRlZC12YWx1";
-
 pub fn run(report: &mut Report) {
     let cluster = cluster();
-    report.part(
-        "load",
-        &format!("{} Secrets in {NAMESPACES} namespaces, 3 keys of 100 bytes each", NAMESPACES * SECRETS),
-    );
-    let made = seconds(|| make_all(cluster));
-    report.say(format!("  (made in {made:.0} s by {WRITERS} connections)"));
+    report.part("load", &SIZE.describe());
+    fill(report, cluster, SIZE);
     names(report, cluster);
     no_value_received(report, cluster);
     grep(report, cluster);
-}
-
-fn make_all(cluster: &'static Cluster) {
-    std::thread::scope(|scope| {
-        for writer in 0..WRITERS {
-            scope.spawn(move || {
-                let mut api = Client::connect(cluster);
-                (writer..NAMESPACES).step_by(WRITERS).for_each(|number| make_namespace(&mut api, number));
-            });
-        }
-    });
-}
-
-fn make_namespace(api: &mut Client, number: usize) {
-    let namespace = format!("load-{number:03}");
-    let object = serde_json::json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
-    api.create("/api/v1/namespaces", &object);
-    for secret in 0..SECRETS {
-        let value = |key: &str| {
-            let value = format!("{PLANTED} of {key} in {namespace}/{secret:03} ");
-            (key.to_owned(), STANDARD.encode(format!("{value:.<100}")).into())
-        };
-        let data: serde_json::Map<_, _> = ["username", "password", "url"].map(value).into_iter().collect();
-        let object = serde_json::json!({
-            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": format!("secret-{secret:03}")}, "data": data
-        });
-        api.create(&format!("/api/v1/namespaces/{namespace}/secrets"), &object);
-    }
+    readers::run(report, cluster);
+    changes::run(report);
+    relist::run(report);
+    huge::run(report);
 }
 
 fn mount(dir: &Path, kubeconfig: &Path) -> Mount {
@@ -90,7 +61,7 @@ fn names(report: &mut Report, cluster: &Cluster) {
         let made = made.expect("just mounted");
         let mut found = 0;
         let listed_after = usable_after + seconds(|| found = list(&point));
-        assert!(found >= NAMESPACES * SECRETS, "{found} names");
+        assert!(found >= SIZE.objects(), "{found} names");
         usable.push(usable_after);
         listed.push(listed_after);
         resident.push(resident_bytes(made.pid()));
