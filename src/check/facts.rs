@@ -7,8 +7,8 @@ use crate::object::{Object, ObjectId, TokenAsk, Value};
 use crate::pod::{Have, Lookup};
 use crate::store::Refusal;
 
-/// Stands for a token, which no check needs and none asks for. No file can have this content otherwise: values of downward
-/// API fields have no null byte, and a Secret with it would have to want to be taken for a token.
+/// Stands for a token, which no check needs and none asks for. No downward API field has a null byte in it, and nobody puts this
+/// into a Secret by chance.
 const TOKEN: &[u8] = b"\0secretfs: a token\0";
 
 /// The answers to what the checked pods need.

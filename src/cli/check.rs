@@ -9,6 +9,7 @@ use futures_util::future::join_all;
 use serde_json::json;
 
 use super::args::SourceArgs;
+use super::complete;
 use super::output;
 use super::read::with_source;
 use super::source::{self, Opened};
@@ -38,7 +39,7 @@ Exit codes: 0 nothing is wrong (warnings and notes may be told), 9 errors, or wi
 others as for all verbs.")]
 pub struct Args {
     /// [NAMESPACE/]KIND/NAME of a pod or workload, node/NAME, or an object; with -f also nothing or ns/NAME
-    #[arg(value_name = "SOURCE")]
+    #[arg(value_name = "SOURCE", add = complete::object())]
     operand: Option<String>,
     #[command(flatten)]
     source: SourceArgs,

@@ -1,6 +1,7 @@
 //! `secretfs rbac`: the rights that a mount needs, as manifests.
 
 use super::args::SourceArgs;
+use super::complete;
 use super::output;
 use super::read::with_source;
 use super::source::{self, Opened};
@@ -27,7 +28,7 @@ Examples:
   helm template . | secretfs rbac -f - deploy/web --no-tokens")]
 pub struct Args {
     /// Nothing (the whole cluster), ns/NAME, [NAMESPACE/]KIND/NAME or node/NAME
-    #[arg(value_name = "SOURCE")]
+    #[arg(value_name = "SOURCE", add = complete::object())]
     operand: Option<String>,
     #[command(flatten)]
     source: SourceArgs,
