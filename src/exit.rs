@@ -23,13 +23,15 @@ pub enum Code {
     MountPoint = 7,
     /// Indicates a host without FUSE, or without the rights or helpers to mount.
     NoFuse = 8,
+    /// Indicates that `check` has found what is wrong.
+    Findings = 9,
 }
 
 impl Code {
     /// The code with this number; an unknown one is a plain failure.
     pub fn from_u8(number: u8) -> Self {
         use Code::*;
-        let all = [Ok, Failed, Usage, Input, NotFound, Denied, Unreachable, MountPoint, NoFuse];
+        let all = [Ok, Failed, Usage, Input, NotFound, Denied, Unreachable, MountPoint, NoFuse, Findings];
         all.into_iter().find(|code| *code as u8 == number).unwrap_or(Failed)
     }
 }

@@ -8,6 +8,7 @@
 //!  manifests ---inotify----/                               (pure)                            \--> publisher: mkdir, symlink, rename, unlink
 //! ```
 
+pub mod check;
 pub mod cli;
 pub mod daemon;
 pub mod doctor;
@@ -19,6 +20,7 @@ pub mod object;
 pub mod pod;
 pub mod process;
 pub mod publisher;
+pub mod rights;
 pub mod source;
 pub mod store;
 pub mod tree;

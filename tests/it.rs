@@ -2,6 +2,7 @@
 //!
 //! `./test` does the set-up that these need (packages, an ordinary user, the control plane) and runs them.
 
+mod check;
 mod cluster;
 mod credentials;
 mod dead;
@@ -16,6 +17,7 @@ mod messages;
 mod model;
 mod pods;
 mod programs;
+mod rbac;
 mod rights;
 mod scale;
 mod secrecy;

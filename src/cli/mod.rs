@@ -1,6 +1,7 @@
 //! The command line: one file for each verb, kubectl's flags with kubectl's meaning.
 
 mod args;
+mod check;
 mod complete;
 mod demo;
 mod doctor;
@@ -10,6 +11,7 @@ mod mount;
 mod mount_helper;
 mod name;
 mod output;
+mod rbac;
 mod read;
 mod source;
 mod source_arg;
@@ -56,7 +58,8 @@ Examples:
 
 Exit codes:
   0 done   1 failed   2 wrong usage   3 bad manifest, kubeconfig or other input   4 object or key not found
-  5 access denied   6 API server unreachable   7 mount point cannot be used   8 FUSE not usable on this host";
+  5 access denied   6 API server unreachable   7 mount point cannot be used   8 FUSE not usable on this host
+  9 check has found errors";
 
 #[derive(clap::Subcommand)]
 enum Verb {
@@ -71,6 +74,10 @@ enum Verb {
     Ls(read::LsArgs),
     /// Show what a mount would show, without values
     Tree(read::TreeArgs),
+    /// Tell what would keep a pod from starting, or give it wrong files
+    Check(check::Args),
+    /// Print the smallest Role that lets somebody mount SOURCE
+    Rbac(rbac::Args),
     /// List the mounts of this user (as root: of this host) and how they are
     Status(status::Args),
     /// Show all of it in two seconds: no cluster, no root, nothing left behind
@@ -126,6 +133,8 @@ fn verb(words: &[OsString]) -> ExitCode {
         Verb::Cat(args) => read::cat(&args),
         Verb::Ls(args) => read::ls(&args),
         Verb::Tree(args) => read::tree(&args),
+        Verb::Check(args) => check::run(&args),
+        Verb::Rbac(args) => rbac::run(&args),
         Verb::Status(args) => status::run(&args),
         Verb::Demo(args) => demo::run(&args),
         Verb::Doctor(args) => doctor::run(&args),

@@ -207,7 +207,11 @@ fn parse(operand: Option<&str>) -> Result<SourceArg, Failure> {
     }
 }
 
-fn with_source<T>(args: &SourceArgs, work: impl AsyncFnOnce(Opened) -> Result<T, Failure>) -> Result<T, Failure> {
+/// Does what needs a source, with no value in a core file.
+pub(super) fn with_source<T>(
+    args: &SourceArgs,
+    work: impl AsyncFnOnce(Opened) -> Result<T, Failure>,
+) -> Result<T, Failure> {
     crate::daemon::log::start(crate::daemon::log::Level::Warn);
     harden();
     runtime()?.block_on(async { work(source::open(args, Login::MayPrompt).await?).await })

@@ -68,6 +68,12 @@ fn input(path: &Path) -> Result<Input, Failure> {
     Input::parse(path.as_os_str()).map_err(|error| unusable(error.to_string()))
 }
 
+/// Reads SOURCE for a verb that is about whole objects; without one all of them are meant.
+pub fn parse_whole(operand: Option<&str>) -> Result<SourceArg, Failure> {
+    let Some(text) = operand else { return Ok(SourceArg::Cluster) };
+    SourceArg::parse_without_key(text).map_err(|error| Failure::new(Code::Usage, error.to_string()))
+}
+
 /// An object is in one namespace: several only make sense for a whole cluster.
 pub fn check_namespaces(source: &SourceArg, args: &SourceArgs) -> Result<(), Failure> {
     match source {

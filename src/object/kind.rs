@@ -37,7 +37,8 @@ impl Kind {
     /// The kinds that a view of names can show.
     pub const SHOWN: [Kind; 3] = [Kind::Secret, Kind::ConfigMap, Kind::Pod];
 
-    const ALL: [Kind; 12] = [
+    /// All that are read.
+    pub const ALL: [Kind; 12] = [
         Kind::Secret,
         Kind::ConfigMap,
         Kind::Pod,

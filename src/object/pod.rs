@@ -200,6 +200,13 @@ pub enum Role {
     Ephemeral,
 }
 
+impl Pod {
+    /// Whether its containers have run to their end: the kubelet then takes its volumes down.
+    pub fn has_ended(&self) -> bool {
+        ["Succeeded", "Failed"].contains(&self.status.phase.as_str())
+    }
+}
+
 impl PodSpec {
     /// All containers in the order in which the kubelet visits them (`VisitContainers`, pkg/api/v1/pod/util.go).
     pub fn all_containers(&self) -> impl Iterator<Item = (Role, &Container)> {

@@ -1,10 +1,10 @@
 //! What the API server's ServiceAccount admission plugin adds to a pod (plugin/pkg/admission/serviceaccount/admission.go).
 
-use crate::object::Pod;
 use crate::object::pod::{
     DownwardItem, DownwardSource, FieldRef, KeyItem, PodVolume, Projected, Projection, SecretSource, TokenSource,
     VolumeMount, VolumeSource,
 };
+use crate::object::{Kind, Name, Object, ObjectId, Pod};
 use crate::volume::DEFAULT_MODE;
 
 const PREFIX: &str = "kube-api-access-";
@@ -43,6 +43,19 @@ pub fn inject(pod: &mut Pod, automount: Option<bool>, declared: bool) {
         let source = VolumeSource::Projected(token_volume(declared));
         spec.volumes.push(PodVolume { name: NAME.to_owned(), source });
     }
+}
+
+/// The ServiceAccount that decides whether the pods of a template or manifest get a token. What the API server has
+/// admitted has it already.
+pub fn account(object: &Object) -> Option<ObjectId> {
+    let admitted = object.id().kind == Kind::Pod && !object.meta.is_declared();
+    let spec = &object.pod()?.spec;
+    if admitted || spec.automount_service_account_token.is_some() {
+        return None;
+    }
+    let name = Some(spec.service_account_name.as_str()).filter(|name| !name.is_empty()).unwrap_or("default");
+    let namespace = object.id().namespace.clone();
+    Some(ObjectId { namespace, kind: Kind::ServiceAccount, name: Name::new(name).ok()? })
 }
 
 /// `TokenVolumeSource`.

@@ -23,9 +23,9 @@ mod trust;
 mod user;
 
 pub use collect::collect;
-pub use inject::inject;
+pub use inject::{account, inject};
 pub use mounts::{Mount, Mounts, mount_needs, mounts};
-pub use needs::{Needs, needs};
+pub use needs::{Needs, all_needs, mounted, needs};
 pub use nested::nested;
 pub use problem::Problem;
 

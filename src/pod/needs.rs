@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Subject, TokenAsk, resources};
+use super::{Subject, TokenAsk, mount_needs, resources};
 use crate::object::pod::{DownwardSource, PodVolume, Projection, SecretSource, TrustBundleSource, VolumeSource};
 use crate::object::{Kind, ObjectId};
 
@@ -27,6 +27,29 @@ pub fn needs(subject: &Subject, volume: &PodVolume) -> Needs {
         VolumeSource::Other { .. } => {}
     }
     needs
+}
+
+/// What all files of a pod need: those of the volumes that containers mount, since the kubelet sets up no others, and the paths
+/// that are made of variables.
+pub fn all_needs(subject: &Subject) -> Needs {
+    let mut all = Needs::default();
+    for volume in mounted(subject) {
+        let Needs { objects, tokens, bundles } = needs(subject, volume);
+        all.objects.extend(objects);
+        all.tokens.extend(tokens);
+        all.bundles |= bundles;
+    }
+    for (_, container) in subject.pod.spec.all_containers() {
+        all.objects.extend(mount_needs(subject, container));
+    }
+    all
+}
+
+/// The volumes that any container names in a mount.
+pub fn mounted(subject: &Subject) -> impl Iterator<Item = &PodVolume> {
+    let mounts = subject.pod.spec.all_containers().flat_map(|(_, container)| &container.volume_mounts);
+    let names: BTreeSet<&str> = mounts.map(|mount| mount.name.as_str()).collect();
+    subject.pod.spec.volumes.iter().filter(move |volume| names.contains(volume.name.as_str()))
 }
 
 impl Needs {

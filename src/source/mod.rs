@@ -14,6 +14,7 @@ use futures_util::future::BoxFuture;
 pub use freshness::{Freshness, Knowledge};
 
 use crate::object::{Kind, Name, Namespace, Object, ObjectId, Token, TokenAsk};
+use crate::rights::Right;
 use crate::store::Refusal;
 
 /// A set of objects whose names a view shows.
@@ -98,6 +99,16 @@ pub trait Source: Send + Sync + 'static {
     /// Asks for a new token. `Ok(None)`: there is nobody to issue one, as from manifests.
     fn token(&self, _ask: TokenAsk) -> BoxFuture<'_, Result<Option<Token>, Refusal>> {
         Box::pin(async { Ok(None) })
+    }
+
+    /// Who asks, as the source knows the caller. `None` where that makes no difference, as from manifests.
+    fn user(&self) -> BoxFuture<'_, Result<Option<String>, Refusal>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    /// Whether the caller may do this.
+    fn may(&self, _right: Right) -> BoxFuture<'_, Result<bool, Refusal>> {
+        Box::pin(async { Ok(true) })
     }
 
     /// Nobody uses the object any more: it need not be kept current, unless it is named again.

@@ -8,7 +8,7 @@
 //! 4. [`watch`] reads watches; [`named`] follows one object, [`followers`] has them all; [`listing`] keeps names, [`fetch`]
 //!    the values of listed objects ([`crawl`] many at once), and [`places`] decides by the user's rights which listings there are;
 //!    [`gathered`] keeps sets of whole objects. They share [`core`] and wait by [`backoff`].
-//! 5. [`token`] asks for service account tokens.
+//! 5. [`token`] asks for service account tokens, [`review`] who the caller is and what it may do.
 //!
 //! An outage deletes nothing: only a DELETED event, the API's own 404 about that object and a complete list remove anything.
 
@@ -33,6 +33,7 @@ mod named;
 mod places;
 mod proxy;
 mod request;
+mod review;
 mod session;
 mod token;
 mod transport;
@@ -166,6 +167,14 @@ impl Source for Cluster {
 
     fn token(&self, ask: TokenAsk) -> BoxFuture<'_, Result<Option<Token>, Refusal>> {
         Box::pin(async move { token::issue(&self.core.client, &ask).await.map(Some) })
+    }
+
+    fn user(&self) -> BoxFuture<'_, Result<Option<String>, Refusal>> {
+        Box::pin(async move { review::user(&self.core.client).await.map(Some) })
+    }
+
+    fn may(&self, right: crate::rights::Right) -> BoxFuture<'_, Result<bool, Refusal>> {
+        Box::pin(async move { review::may(&self.core.client, &right).await })
     }
 
     fn forget(&self, id: &ObjectId) {

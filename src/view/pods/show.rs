@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 
 use super::places::{Path, Places};
 use super::{Shown, Stage, Trouble};
-use crate::object::{Body, Kind, Name, Object, ObjectId};
+use crate::object::{Body, Object, ObjectId};
 use crate::pod::{self, Subject};
 use crate::source::Set;
 use crate::store::{Known, Refusal};
@@ -19,8 +19,7 @@ use crate::volume::{NewBody, NewNode, Step};
 /// The pod, unless its containers have run to their end: the kubelet then takes its volumes down.
 pub(in crate::view) fn running(known: &Known) -> Option<&Arc<Object>> {
     let Known::Loaded(object) = known else { return None };
-    let ended = |phase: &str| phase == "Succeeded" || phase == "Failed";
-    object.pod().is_some_and(|pod| !ended(&pod.status.phase)).then_some(object)
+    object.pod().is_some_and(|pod| !pod.has_ended()).then_some(object)
 }
 
 impl View {
@@ -37,6 +36,10 @@ impl View {
             problems: Vec::new(),
             needs: BTreeSet::new(),
         });
+        // Before all else, since it can say that no token is needed, and rights for none may be there.
+        let account = pod::account(object).filter(|id| !self.pods.lock().asked.contains_key(id));
+        let account: Vec<ObjectId> = account.into_iter().collect();
+        self.need_all(&account).await;
         loop {
             let needs = self.needs_of(object);
             let wanted = self.pods.lock().not_asked(&needs);
@@ -64,7 +67,7 @@ impl View {
         let (needs, unused) = {
             let mut state = self.pods.lock();
             let mut needs = state.needs(&subject, &self.store);
-            needs.objects.extend(account_of(object));
+            needs.objects.extend(pod::account(object));
             (needs.clone(), state.set_needs(object.id(), needs.objects))
         };
         self.let_go_of(unused);
@@ -100,7 +103,7 @@ impl View {
 
     /// The pod for the rules.
     fn subject(&self, object: &Object) -> Option<Subject> {
-        let account = account_of(object).and_then(|id| match self.store.get(&id)? {
+        let account = pod::account(object).and_then(|id| match self.store.get(&id)? {
             Known::Loaded(account) => match account.body {
                 Body::ServiceAccount { automount } => automount,
                 _ => None,
@@ -245,19 +248,6 @@ impl View {
     pub fn troubles(&self) -> Vec<Trouble> {
         self.pods.troubles()
     }
-}
-
-/// The ServiceAccount that decides whether the pods of a template or manifest get a token. What the API server has
-/// admitted has it already.
-fn account_of(object: &Object) -> Option<ObjectId> {
-    let admitted = object.id().kind == Kind::Pod && !object.meta.is_declared();
-    let spec = &object.pod()?.spec;
-    if admitted || spec.automount_service_account_token.is_some() {
-        return None;
-    }
-    let name = Some(spec.service_account_name.as_str()).filter(|name| !name.is_empty()).unwrap_or("default");
-    let namespace = object.id().namespace.clone();
-    Some(ObjectId { namespace, kind: Kind::ServiceAccount, name: Name::new(name).ok()? })
 }
 
 /// The directory at a path below another one.
