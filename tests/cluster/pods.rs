@@ -101,6 +101,7 @@ fn an_object_of_any_kind_is_waited_for_and_followed_with_rights_on_its_name_alon
     allow_named(&namespace, &user, name);
     let library = Library::new(&site.kubeconfig);
     let api = Api::of(namespace.cluster);
+    account(&api, name, "default");
     let ids = KINDS.map(|kind| id(kind, name, name));
     for id in &ids {
         let answer = library.wait(library.source.need(id.clone()));
@@ -137,6 +138,7 @@ fn pod(namespace: &str, name: &str, node: &str, secret: &str, audiences: &[&str]
     let mut pod = manifest(Kind::Pod, namespace, name);
     pod["spec"]["nodeName"] = json!(node);
     pod["spec"]["serviceAccountName"] = json!("web");
+    pod["spec"]["automountServiceAccountToken"] = json!(false);
     pod["spec"]["volumes"] = json!([
         {"name": "secret", "secret": {"secretName": secret}},
         {"name": "tokens", "projected": {"sources": sources}},
@@ -145,6 +147,13 @@ fn pod(namespace: &str, name: &str, node: &str, secret: &str, audiences: &[&str]
 }
 
 /// The names of the pods that are known in the namespace.
+/// No controller makes the accounts of namespaces here, and without one there is no pod.
+fn account(api: &Api, namespace: &str, name: &str) {
+    api.create(
+        &json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"namespace": namespace, "name": name}}),
+    );
+}
+
 fn pods(library: &Library, namespace: &str) -> Vec<String> {
     let namespace = namespace.parse().expect("a namespace");
     library.store.names(Kind::Pod, &namespace).iter().map(ToString::to_string).collect()
@@ -155,6 +164,7 @@ fn a_node_gathers_its_pods_and_needs_their_secrets_and_nothing_else() {
     let namespace = namespace();
     let ns = namespace.name.as_str();
     let api = Api::of(namespace.cluster);
+    account(&api, ns, "web");
     for name in ["mine", "yours"] {
         api.create(&secret(ns, name, &[("k", name)]));
     }

@@ -17,7 +17,7 @@ use objects::{annotations, labels};
 use volumes::Volume;
 
 /// How often a failing case is tried in another form.
-const SHRINKS: u32 = 200;
+const SHRINKS: u32 = 40;
 
 /// Plays the case of each seed; panics with the smallest one that fails.
 pub fn for_seeds(seeds: impl Iterator<Item = u64>, test: impl Fn(&Case)) {

@@ -85,23 +85,33 @@ pub(super) fn container(mounts: &[Mount], volumes: &BTreeMap<Arc<str>, Outlook>)
 }
 
 fn mounted(mount: &Mount, volume: &Arc<str>, outlook: &Outlook) -> Spot {
-    if mount.sub_path.is_empty() {
-        let mut spot = Spot { is: Is::Volume(volume.clone()), below: Below::new() };
-        for path in &outlook.nested {
-            lead(&mut spot, path, &Is::Mountpoint(volume.clone()));
-        }
-        for path in &outlook.made {
-            lead(&mut spot, path, &Is::Made(volume.clone()));
-        }
-        return spot;
-    }
     let part = in_generation(&mount.sub_path);
-    let is = match () {
-        () if outlook.is_file(part) => Is::File(volume.clone(), part.into()),
-        // What is not there is made, as an empty directory.
-        () => Is::Part(volume.clone(), part.into()),
-    };
-    Spot { is, below: Below::new() }
+    if mount.sub_path.is_empty() {
+        whole(volume, outlook)
+    } else if outlook.is_file(part) {
+        Spot { is: Is::File(volume.clone(), part.into()), below: Below::new() }
+    } else if outlook.is_dir(part) {
+        Spot { is: Is::Part(volume.clone(), part.into()), below: Below::new() }
+    } else {
+        // What is not there has been made, with all that others mount in it.
+        let mut found = whole(volume, outlook);
+        for name in mount.sub_path.split('/') {
+            found = found.below.remove(name).unwrap_or(Spot { is: Is::Made(volume.clone()), below: Below::new() });
+        }
+        found
+    }
+}
+
+/// A whole volume, with the directories that are made in it.
+fn whole(volume: &Arc<str>, outlook: &Outlook) -> Spot {
+    let mut spot = Spot { is: Is::Volume(volume.clone()), below: Below::new() };
+    for path in &outlook.nested {
+        lead(&mut spot, path, &Is::Mountpoint(volume.clone()));
+    }
+    for path in &outlook.made {
+        lead(&mut spot, path, &Is::Made(volume.clone()));
+    }
+    spot
 }
 
 /// The spot at the end of a path, made with all that lead to it where they are missing.
@@ -172,7 +182,7 @@ mod tests {
             "etc/app/y in a",
             "etc/app/y/z in a",
             "etc/file = b:k",
-            "etc/none = b:missing/",
+            "etc/none made in b",
             "etc/part = b:d/",
         ];
         assert_eq!(lines, expected);
