@@ -85,7 +85,9 @@ impl State {
             let nested = state.take(&shown.places, subject, volume, &knowledge);
             if state.payload.is_some() && !state.started {
                 let outlook = Outlook { files: state.files(options), ..Outlook::default() };
-                state.made = outlook.missing(mounts.parts(&name)).map(str::to_owned).collect();
+                // Below the generation's link a directory would go with the generation.
+                let lasts = |part: &&str| state.foreign.is_some() || !part.starts_with("..data/");
+                state.made = outlook.missing(mounts.parts(&name)).filter(lasts).map(str::to_owned).collect();
                 state.started = true;
             }
             let outlook = Outlook { nested, made: state.made.clone(), files: state.files(options) };

@@ -134,7 +134,7 @@ impl Places {
         let mut attr = of_root;
         if let Some(payload) = &content.payload {
             let payload = part.of(payload, path);
-            if matches!(part, Part::Dir(_)) && !payload.is_empty() {
+            if matches!(&part, Part::Dir(part) if part.is_empty() || !payload.is_empty()) {
                 attr = of_directory;
             }
             children.extend(shown.contents(payload, content.generation.clone()));

@@ -63,7 +63,9 @@ impl Outlook {
     /// Directories that are made in the volume because a mount asks for a part of it that is not there.
     /// Source: `makeMounts`, pkg/kubelet/kubelet_pods.go.
     pub fn missing<'a>(&'a self, parts: impl Iterator<Item = &'a str> + 'a) -> impl Iterator<Item = &'a str> + 'a {
-        let there = |part: &str| self.is_file(part) || self.is_dir(part);
+        // Nothing can be made below a file, and no container starts that asks for it.
+        let below_file = |part: &str| part.match_indices('/').any(|(at, _)| self.is_file(&part[..at]));
+        let there = move |part: &str| self.is_file(part) || self.is_dir(part) || below_file(part);
         parts.filter(move |part| self.files.is_some() && !there(in_generation(part)))
     }
 }
