@@ -8,6 +8,7 @@ mod case;
 mod conformance;
 mod generate;
 mod stage;
+mod view;
 mod written;
 
 use std::collections::BTreeMap;

@@ -75,10 +75,9 @@ pub struct Args {
     #[arg(long, value_name = "MODE", value_parser = octal_mode, help_heading = "How it looks")]
     dir_mode: Option<u32>,
 
-    /// Be as late and as stiff as the kubelet: updates come once in 60 to 90 seconds, and mounted parts of volumes
-    /// (subPath) never change
+    /// Be as stiff as the kubelet: mounted parts of volumes (subPath) never change
     #[arg(long, value_enum, value_name = "WHAT", value_delimiter = ',', num_args = 0.., require_equals = true,
-        default_missing_value = "updates,subpath", help_heading = "Pods")]
+        default_missing_value = "subpath", help_heading = "Pods")]
     strict_kubelet: Vec<StrictArg>,
     /// Ask for no service account tokens: their files are absent
     #[arg(long, help_heading = "Pods")]
@@ -149,8 +148,6 @@ enum OwnerArg {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum StrictArg {
-    /// Updates come when the kubelet would look again
-    Updates,
     /// Mounted parts of volumes stay what they were
     Subpath,
 }
@@ -270,10 +267,7 @@ async fn plan(args: &Args, source: &SourceArg, dir: PathBuf) -> Result<Plan, Fai
     let patience = args.source.timeout * 2;
     // Manifests are in memory in any case.
     let cache_bytes = if args.source.manifests.is_empty() { args.cache_size } else { usize::MAX };
-    let strict = Strict {
-        parts: args.strict_kubelet.contains(&StrictArg::Subpath),
-        updates: args.strict_kubelet.contains(&StrictArg::Updates),
-    };
+    let strict = Strict { parts: args.strict_kubelet.contains(&StrictArg::Subpath) };
     let no_tokens = args.no_tokens;
     let options = Options { layout: args.layout.into(), ownership, patience, cache_bytes, strict, no_tokens };
     let view = View::new(shape, options, store.clone(), opened.clone());

@@ -54,13 +54,11 @@ impl Options {
     }
 }
 
-/// Where a pod's volumes are to be as late or as stiff as the kubelet's: see docs/SEMANTICS.md.
+/// Where a pod's volumes are to be as stiff as the kubelet's: see docs/SEMANTICS.md.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Strict {
     /// Parts of volumes (subPath) stay what they were at first.
     pub parts: bool,
-    /// Updates come when the kubelet would look: a minute to a minute and a half after the last time.
-    pub updates: bool,
 }
 
 /// What a running mount adds: without it, every update is applied directly.
