@@ -7,6 +7,8 @@
 //!                           source --> store --> view, pod and volume rules --> generation --> tree <--> FUSE adapter
 //!  manifests ---inotify----/                               (pure)                            \--> publisher: mkdir, symlink, rename, unlink
 //! ```
+//!
+//! Without FUSE, [`sync`] has the publisher's steps make real files.
 
 pub mod cli;
 pub mod daemon;
@@ -21,6 +23,7 @@ pub mod process;
 pub mod publisher;
 pub mod source;
 pub mod store;
+pub mod sync;
 pub mod tree;
 pub mod view;
 pub mod volume;
