@@ -14,6 +14,7 @@ pub mod cli;
 pub mod daemon;
 pub mod doctor;
 pub mod exit;
+#[cfg(feature = "fuse")]
 pub mod fuse;
 pub mod memory;
 pub mod mount;

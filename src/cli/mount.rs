@@ -14,7 +14,7 @@ use super::source::{self, Opened};
 use super::source_arg::SourceArg;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::daemon::{Plan, Ready, Side, Signal, Signals, fork, in_thread, log, serve};
+use crate::daemon::{Plan, Ready, Side, Signal, Signals, can_mount, fork, in_thread, log, serve};
 use crate::exit::{Code, Failure};
 use crate::mount::Method;
 use crate::source::cluster::Login;
@@ -113,6 +113,7 @@ enum MethodArg {
 
 /// Runs the verb.
 pub fn run(args: &Args) -> Result<u8, Failure> {
+    can_mount()?;
     let (source, dir) = operands(&args.operands)?;
     if args.private {
         return private(args, &source, dir);
@@ -194,6 +195,7 @@ pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 
 /// Looks whether the mount could be made, as far as this can be told without asking the source.
 pub fn check(args: &Args) -> Result<(), Failure> {
+    can_mount()?;
     let (source, dir) = operands(&args.operands)?;
     source::check_namespaces(&source, &args.source)?;
     Ok(mount::check(&args.request(dir)).map(drop)?)

@@ -10,29 +10,15 @@ use super::background::Ready;
 use super::control::{Kept, Socket, Status};
 use super::log::Log;
 use super::notify::Notify;
-use super::on_change::OnChange;
+use super::plan::Plan;
 use super::signals::in_thread;
 use crate::exit::{Code, Failure};
 use crate::fuse::{Counts, Policy, Session};
 use crate::mount::{self, Announce, Attached, Seen, Watch};
 use crate::publisher::{Place, Publisher, Supplied};
-use crate::source::Source;
-use crate::store::Store;
-use crate::view::View;
 
 /// How long the end of a session may take after its mount is gone.
 const FAREWELL: Duration = Duration::from_secs(5);
-
-/// All that a mount needs to be made.
-pub struct Plan {
-    pub request: mount::Request,
-    pub view: Arc<View>,
-    pub source: Arc<dyn Source>,
-    pub store: Arc<Store>,
-    /// SOURCE in the fstab form.
-    pub name: String,
-    pub on_change: OnChange,
-}
 
 /// Makes the mount, reports it usable, serves it until it is unmounted or what `until` gives ends, and removes all traces.
 /// `until` is called just before anybody can see the mount, for [`Signals::listen`]; what it gives begins when the mount
