@@ -20,3 +20,4 @@ mod rights;
 mod scale;
 mod secrecy;
 mod support;
+mod sync;

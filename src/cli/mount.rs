@@ -259,7 +259,8 @@ impl Args {
         mount::Request {
             target,
             source: String::new(),
-            allow_other: self.allow_other || (self.look.uid.or(self.look.gid).is_some() && rustix::process::geteuid().is_root()),
+            allow_other: self.allow_other
+                || (self.look.uid.or(self.look.gid).is_some() && rustix::process::geteuid().is_root()),
             default_permissions: true,
             allow_nonempty: self.nonempty,
             method: self.mount_with.map(Into::into),

@@ -67,7 +67,10 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
     source::check_namespaces(&source, &args.source)?;
     let ownership = args.look.ownership();
     if !rustix::process::geteuid().is_root() && (ownership.uid.is_some() || ownership.gid.is_some()) {
-        return Err(Failure::new(Code::Usage, "only root can write files that are another's: leave out --uid and --gid"));
+        return Err(Failure::new(
+            Code::Usage,
+            "only root can write files that are another's: leave out --uid and --gid",
+        ));
     }
     // The daemon leaves the directory where it was started.
     let dir = std::path::absolute(&dir)

@@ -3,9 +3,9 @@
 mod background;
 pub mod control;
 pub mod log;
-mod notify;
 #[cfg(not(feature = "fuse"))]
 mod no_fuse;
+mod notify;
 mod on_change;
 mod plan;
 #[cfg(feature = "fuse")]
@@ -14,9 +14,9 @@ mod signals;
 mod write;
 
 pub use background::{Ready, Side, fork};
-pub use on_change::OnChange;
 #[cfg(not(feature = "fuse"))]
 pub use no_fuse::serve;
+pub use on_change::OnChange;
 pub use plan::Plan;
 #[cfg(feature = "fuse")]
 pub use serve::serve;

@@ -15,8 +15,8 @@ mod steps;
 mod thread;
 mod written;
 
-pub(crate) use steps::{open_directory, remove_all};
 pub use steps::{Content, Supplied, carry_out};
+pub(crate) use steps::{open_directory, remove_all};
 pub use thread::{Place, Publisher, StartError};
 pub use written::Written;
 

@@ -86,8 +86,7 @@ impl Place {
         }
         found.retain(|name, _| !kept.contains(name));
         // Links go before what they lead to.
-        let (dirs, others): (Vec<_>, Vec<_>) =
-            found.into_iter().partition(|(_, stat)| is(stat, FileType::Directory));
+        let (dirs, others): (Vec<_>, Vec<_>) = found.into_iter().partition(|(_, stat)| is(stat, FileType::Directory));
         for (name, stat) in others.into_iter().chain(dirs) {
             let done = self.remove_ours(dir, path, (&name, &stat), &mut brought.foreign);
             brought.note(&below(path, &name), done);
@@ -180,8 +179,7 @@ fn same(dir: BorrowedFd<'_>, name: &str, node: &NewNode, written: &Written) -> i
         NewBody::Dir(children) => {
             let Ok(below) = open_directory(dir, name) else { return Ok(false) };
             let found = entries(below.as_fd())?;
-            if found.len() != children.len()
-                || !written.fits(&rustix::fs::fstat(&below)?, written.directory(node.attr))
+            if found.len() != children.len() || !written.fits(&rustix::fs::fstat(&below)?, written.directory(node.attr))
             {
                 return Ok(false);
             }

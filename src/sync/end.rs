@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, PidfdFlags, Signal};
 
+use super::SyncError;
 use super::place::{Place, Rules, lock, open_root, warn_of_foreign};
 use super::record::Record;
-use super::SyncError;
 
 /// How long the process may take to remove what it has written.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -41,7 +41,8 @@ impl Record {
         let stat = rustix::fs::fstat(&file)?;
         let regular = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
         // Who may write it could have us remove what is not ours.
-        let safe = stat.st_uid == rustix::process::geteuid().as_raw() && stat.st_mode & 0o022 == 0 && stat.st_nlink == 1;
+        let safe =
+            stat.st_uid == rustix::process::geteuid().as_raw() && stat.st_mode & 0o022 == 0 && stat.st_nlink == 1;
         let mut text = String::new();
         if !regular || !safe || file.read_to_string(&mut text).is_err() {
             return Err(io::Error::other(format!("{NAME} in it was not made by a secretfs sync of this user")));

@@ -25,11 +25,12 @@ impl View {
         iter(places).for_each_concurrent(AT_ONCE, |(namespace, kind)| self.look_into(namespace, kind)).await;
         for kind in kinds {
             let known = self.store.objects(*kind, namespace.as_ref());
-            iter(known).for_each_concurrent(AT_ONCE, |known| async move {
-                // Who cannot be had now is asked for again once the view looks at the names.
-                let _ = self.load_one(known.meta().id.clone()).await;
-            })
-            .await;
+            iter(known)
+                .for_each_concurrent(AT_ONCE, |known| async move {
+                    // Who cannot be had now is asked for again once the view looks at the names.
+                    let _ = self.load_one(known.meta().id.clone()).await;
+                })
+                .await;
         }
     }
 
