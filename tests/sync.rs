@@ -209,7 +209,6 @@ fn once_writes_and_exits_and_the_next_one_takes_over() {
 fn files_of_somebody_else_are_left_and_named() {
     let scene = Scene::new();
     let dir = scene.dir("shared");
-    let log = scene.files.path().join("log");
     let mut command = scene.command(&["--foreground"], &dir);
     let running = Running::start(&mut command);
     becomes(&dir.join("default/one/k"), "first");
@@ -229,7 +228,6 @@ fn files_of_somebody_else_are_left_and_named() {
         (names(&dir), names(&dir.join("default/one"))),
         (vec!["default".to_owned(), "mine".into(), "second".into()], vec!["mine".to_owned()],)
     );
-    drop(log);
 }
 
 #[test]
@@ -312,7 +310,7 @@ impl Drop for Small {
 }
 
 #[test]
-fn a_full_or_read_only_file_system_keeps_the_old_content_whole_until_it_can_be_replaced() {
+fn a_full_file_system_keeps_the_old_content_whole_until_it_can_be_replaced() {
     let scene = Scene::new();
     let small = Small::new();
     let sync = scene.sync(&["secret/one"], &subdir(small.0.path(), "dir"));
@@ -325,13 +323,25 @@ fn a_full_or_read_only_file_system_keeps_the_old_content_whole_until_it_can_be_r
     small.remount("size=1m");
     becomes(&sync.path("k"), &large);
     wait_until("the end of the trouble", || trouble().is_empty());
+    sync.end();
+}
 
-    small.remount("ro");
-    scene.set(&[("default/one", &[("k", "third")])]);
-    wait_until("the trouble", || trouble().contains("Read-only"));
-    assert_eq!(text(&sync.path("k")), large);
-    small.remount("rw");
-    becomes(&sync.path("k"), "third");
+#[test]
+fn a_directory_that_may_not_be_written_any_more_keeps_the_old_content() {
+    let scene = Scene::new();
+    let dir = scene.dir("dir");
+    let user = ordinary();
+    user.owns(&dir);
+    let args = scene.args(&["secret/one"]);
+    let sync = Sync::of(user, &args.iter().map(String::as_str).collect::<Vec<_>>(), &dir);
+    std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o500)).expect("chmod");
+    scene.set(&[("default/one", &[("k", "second")])]);
+    wait_until("the trouble", || {
+        sync.status()["trouble"].as_str().is_some_and(|said| said.contains("Permission denied"))
+    });
+    assert_eq!((text(&dir.join("k")), text(&dir.join("other"))), ("first".into(), "same".into()));
+    std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o700)).expect("chmod");
+    becomes(&dir.join("k"), "second");
     sync.end();
 }
 

@@ -50,7 +50,7 @@ impl Record {
         let (pid, before) = head(&text).ok_or_else(|| io::Error::other(format!("{NAME} in it makes no sense")))?;
         let mut paths = BTreeSet::new();
         // A last line without its end was not written whole: what it names was not made.
-        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        let whole = text.rfind('\n').map_or("", |end| &text[..=end]);
         for line in whole.lines().skip(1) {
             let Some((sign, path)) = line.split_at_checked(1) else { continue };
             let Ok(path) = serde_json::from_str::<String>(path) else { continue };
@@ -59,8 +59,8 @@ impl Record {
                 _ => drop(paths.remove(&path)),
             }
         }
-        if !text.ends_with('\n') {
-            file.write_all(b"\n")?;
+        if whole.len() < text.len() {
+            file.set_len(whole.len() as u64)?;
         }
         Ok(Some(Record { file, paths, pid, before }))
     }

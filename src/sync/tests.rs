@@ -39,7 +39,7 @@ fn a_line_that_was_cut_off_names_nothing() {
     let whole = NewNode { attr: ATTR, body: NewBody::Unread };
     found.will_make("c", &whole).unwrap();
     let again = read(&dir).unwrap().unwrap();
-    assert!(again.pid == std::process::id() && again.has("a") && again.has("c"));
+    assert!(again.pid == std::process::id() && again.has("a") && again.has("c") && !again.has("b"));
 }
 
 #[test]

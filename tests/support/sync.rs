@@ -56,12 +56,13 @@ impl Sync {
         all.into_iter().find(ours).unwrap_or_else(|| panic!("status does not know {}", self.dir.display()))
     }
 
-    /// kill -9.
+    /// kill -9: what it has written stays.
     #[track_caller]
-    pub fn kill(&self) {
+    pub fn kill(self) {
         let pid = self.pid();
         succeed(Command::new("kill").args(["-9", &pid.to_string()]));
         wait_until("the end of the process", || !is_running(pid));
+        std::mem::forget(self);
     }
 
     /// Ends it as a user would. Gives what was said.
