@@ -7,6 +7,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
 
+use crate::support::api::Api;
+use crate::support::cluster::namespace;
 use crate::support::events::Watcher;
 use crate::support::mount::Mount;
 use crate::support::process::Running;
@@ -385,4 +387,40 @@ fn an_ordinary_user_writes_own_files_without_fuse() {
     succeed(command.args(["sync", "--once"]).args(scene.args(&["secret/one"])).arg(&dir));
     assert_eq!(text(&dir.join("k")), "second");
     succeed(secretfs().arg("umount").arg(&dir));
+}
+
+#[test]
+fn a_namespace_and_a_whole_cluster_are_written_and_followed() {
+    let space = namespace();
+    let api = Api::of(space.cluster);
+    let secret = |namespace: &str, name: &str, value: &str| {
+        serde_json::json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": namespace},
+            "stringData": {"k": value}})
+    };
+    api.create(&secret(&space.name, "one", "first"));
+    let memory = memory_dir();
+    let kubeconfig = space.cluster.kubeconfig();
+    let from = ["--kubeconfig", kubeconfig.to_str().expect("UTF-8")];
+    let source = format!("ns/{}", space.name);
+    let of_one = Sync::new(&[&from[..], &[&source]].concat(), &subdir(memory.path(), "one"));
+    let of_all = Sync::new(&from, &subdir(memory.path(), "all"));
+    let all = of_all.path(&space.name);
+    assert_eq!((text(&of_one.path("one/k")), text(&all.join("one/k"))), ("first".into(), "first".into()));
+
+    api.create(&secret(&space.name, "two", "new"));
+    api.replace(&secret(&space.name, "one", "second"));
+    for dir in [&of_one.dir, &all] {
+        becomes(&dir.join("two/k"), "new");
+        becomes(&dir.join("one/k"), "second");
+    }
+    api.delete(&secret(&space.name, "two", ""));
+    for dir in [&of_one.dir, &all] {
+        wait_until("the end of what was deleted", || !dir.join("two").exists());
+    }
+    let later = namespace();
+    api.create(&secret(&later.name, "three", "later"));
+    becomes(&of_all.path(&later.name).join("three/k"), "later");
+    of_one.end();
+    of_all.end();
+    assert!(names(&of_one.dir).is_empty() && names(&of_all.dir).is_empty());
 }

@@ -84,6 +84,14 @@ fn pid_in(dir: &Path) -> Option<u32> {
 
 impl Drop for Sync {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            let mut command = secretfs();
+            let status = self.user.runs(command.args(["status", "-o", "json"])).output();
+            let all = status.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+            let ours = serde_json::from_str::<Vec<serde_json::Value>>(&all).unwrap_or_default();
+            let ours = ours.into_iter().filter(|one| one["mountpoint"] == self.dir.to_string_lossy().as_ref());
+            eprintln!("status of the sync: {:#?}", ours.collect::<Vec<_>>());
+        }
         if self.dir.join("..secretfs").exists() {
             let mut command = secretfs();
             let _ = self.user.runs(command.arg("umount").arg(&self.dir)).output();
