@@ -7,12 +7,15 @@
 //!                           source --> store --> view, pod and volume rules --> generation --> tree <--> FUSE adapter
 //!  manifests ---inotify----/                               (pure)                            \--> publisher: mkdir, symlink, rename, unlink
 //! ```
+//!
+//! Without FUSE, [`sync`] has the publisher's steps make real files.
 
 pub mod check;
 pub mod cli;
 pub mod daemon;
 pub mod doctor;
 pub mod exit;
+#[cfg(feature = "fuse")]
 pub mod fuse;
 pub mod memory;
 pub mod mount;
@@ -23,6 +26,7 @@ pub mod publisher;
 pub mod rights;
 pub mod source;
 pub mod store;
+pub mod sync;
 pub mod tree;
 pub mod view;
 pub mod volume;

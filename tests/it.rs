@@ -22,3 +22,4 @@ mod rights;
 mod scale;
 mod secrecy;
 mod support;
+mod sync;

@@ -1,5 +1,5 @@
-//! The volume against the kubelet's own code: the same objects, changed in the same ways, once mounted by secretfs and
-//! once set up by the kubelet's volume plugins. What both show, and what programs that watch are told, must be equal.
+//! The volume against the kubelet's own code: the same objects, changed in the same ways, once mounted by secretfs, once
+//! written by `secretfs sync`, and once set up by the kubelet's volume plugins. What both show, and what programs that watch are told, must be equal.
 //!
 //! No expectation is written down here: all of them come from the kubelet's code while the test runs. What is compared:
 //! * the tree: names, types, link targets, modes, owners, link counts, sizes, blocks, bytes; initially and after each
@@ -23,6 +23,7 @@ use crate::support::api::Api;
 use crate::support::cluster::{Namespace, namespace};
 use crate::support::mount::{Mount, Way};
 use crate::support::referee::{self, Referee};
+use crate::support::sync::{Sync, memory_dir};
 use crate::support::{seed, subdir, tempdir};
 use generate::{Case, Change, Kind, LIMIT, Object};
 use side::{Side, Step};
@@ -86,6 +87,7 @@ struct Stage {
     api: Api,
     referee: Referee,
     dir: tempfile::TempDir,
+    memory: tempfile::TempDir,
 }
 
 /// What has been compared.
@@ -113,7 +115,7 @@ impl Stage {
         let namespace = namespace();
         let api = Api::of(namespace.cluster);
         let referee = Referee::start(namespace.cluster);
-        Stage { namespace, api, referee, dir: tempdir() }
+        Stage { namespace, api, referee, dir: tempdir(), memory: memory_dir() }
     }
 
     fn play_all(&self, cases: impl Iterator<Item = Case>) {
@@ -135,7 +137,9 @@ impl Stage {
         let mounts = self.mounts(case, &file);
 
         let mut kubelets = Side::new("the kubelet's volume", &volume.root);
+        let written = self.written(case);
         let mut ours: Vec<Side> = mounts.iter().map(|(what, mount)| Side::new(what, &mount.seen)).collect();
+        ours.push(Side::written("the directory of secretfs sync", &written.dir));
         let first = kubelets.step(0);
         ours.iter_mut().for_each(|side| side.must_show(&first, "at first"));
         tally.count(&first);
@@ -193,6 +197,17 @@ impl Stage {
             mount("cluster", way(0), &["--kubeconfig", kubeconfig.to_str().expect("UTF-8")]),
             mount("manifest", way(1), &["-f", file.to_str().expect("UTF-8")]),
         ]
+    }
+}
+
+impl Stage {
+    /// The object as real files, from the API server.
+    fn written(&self, case: &Case) -> Sync {
+        let dir = subdir(self.memory.path(), &format!("{}-{:?}", case.seed, case.first.kind));
+        let kubeconfig = self.namespace.cluster.kubeconfig();
+        let kubeconfig = ["--kubeconfig", kubeconfig.to_str().expect("UTF-8")];
+        let common = ["--owner", "kubelet", "-n", &self.namespace.name, &case.first.source()];
+        Sync::new(&[&kubeconfig[..], &common].concat(), &dir)
     }
 }
 

@@ -15,7 +15,7 @@ use rustix::fs::inotify;
 use rustix::mount::MountFlags;
 
 use super::mount::{harden, runtime};
-use crate::daemon::{OnChange, Plan, Ready, Signals, in_thread, log, serve};
+use crate::daemon::{OnChange, Plan, Ready, Signals, can_mount, in_thread, log, serve};
 use crate::exit::{Code, Failure};
 use crate::mount;
 use crate::object::Namespace;
@@ -40,6 +40,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Runs the verb.
 pub fn run(_args: &Args) -> Result<u8, Failure> {
+    can_mount()?;
     let log = log::start(log::Level::Warn);
     mount::private::enter(mount::private::Map::caller())?;
     let home = Home::make()?;

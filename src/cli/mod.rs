@@ -6,6 +6,7 @@ mod complete;
 mod demo;
 mod doctor;
 mod fstab;
+mod look;
 mod man;
 mod mount;
 mod mount_helper;
@@ -16,6 +17,7 @@ mod read;
 mod source;
 mod source_arg;
 mod status;
+mod sync;
 mod umount;
 mod walk;
 
@@ -52,6 +54,7 @@ Examples:
   secretfs mount -f example-secret.yaml secret/mysecret ./mysec
   secretfs mount secret/mysecret ./mysec                   from the cluster of the current context
   secretfs mount ./k8s                                     ./k8s/NAMESPACE/SECRET/KEY
+  secretfs sync secret/mysecret /run/mysecret              the same as real files, without FUSE
   secretfs cat secret/mysecret/my-super-secret-key         without mounting
   secretfs umount ./mysec
   secretfs doctor secret/mysecret                          what keeps it from working, and the cure
@@ -65,7 +68,9 @@ Exit codes:
 enum Verb {
     /// Mount a Secret, a ConfigMap, a namespace or a cluster
     Mount(Box<mount::Args>),
-    /// End a mount and its daemon
+    /// Write the same files into a tmpfs directory, and keep them current: needs no FUSE
+    Sync(Box<sync::Args>),
+    /// End a mount or a sync, and its daemon
     #[command(visible_alias = "unmount")]
     Umount(umount::Args),
     /// Print the value of a key: its bytes and nothing else
@@ -129,6 +134,7 @@ fn verb(words: &[OsString]) -> ExitCode {
     };
     let done = match cli.verb {
         Verb::Mount(args) => mount::run(&args),
+        Verb::Sync(args) => sync::run(&args),
         Verb::Umount(args) => umount::run(&args),
         Verb::Cat(args) => read::cat(&args),
         Verb::Ls(args) => read::ls(&args),

@@ -7,18 +7,18 @@ use std::process::ExitStatus;
 
 use clap::ValueEnum;
 
-use super::args::{SourceArgs, bytes, gid, octal_mode, uid, unit};
+use super::args::{SourceArgs, bytes};
 use super::complete;
+use super::look::{ChangeArgs, LookArgs, OwnerArg};
 use super::source::{self, Opened};
 use super::source_arg::SourceArg;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::daemon::{OnChange, Plan, Ready, Side, Signal, Signals, fork, in_thread, log, serve};
+use crate::daemon::{Plan, Ready, Side, Signal, Signals, can_mount, fork, in_thread, log, serve};
 use crate::exit::{Code, Failure};
 use crate::mount::Method;
 use crate::source::cluster::Login;
-use crate::view::{Options, Shape, Strict, View};
-use crate::volume::{Layout, Owner, Ownership};
+use crate::view::{Options, Shape, View};
 use crate::{memory, mount};
 
 /// Mount a Secret, a ConfigMap, a namespace or a cluster.
@@ -56,32 +56,8 @@ pub struct Args {
     #[command(flatten)]
     source: SourceArgs,
 
-    /// Layout of an object's directory
-    #[arg(long, value_enum, default_value_t = LayoutArg::Kubelet, help_heading = "How it looks")]
-    layout: LayoutArg,
-    /// Whose files they are
-    #[arg(long, value_enum, default_value_t = OwnerArg::Me, help_heading = "How it looks")]
-    owner: OwnerArg,
-    /// Owner of everything
-    #[arg(long, value_name = "USER", value_parser = uid, help_heading = "How it looks")]
-    uid: Option<u32>,
-    /// Group of everything
-    #[arg(long, value_name = "GROUP", value_parser = gid, help_heading = "How it looks")]
-    gid: Option<u32>,
-    /// Mode of all files, octal
-    #[arg(long, value_name = "MODE", value_parser = octal_mode, help_heading = "How it looks")]
-    mode: Option<u32>,
-    /// Mode of all directories, octal
-    #[arg(long, value_name = "MODE", value_parser = octal_mode, help_heading = "How it looks")]
-    dir_mode: Option<u32>,
-
-    /// Be as stiff as the kubelet: mounted parts of volumes (subPath) never change
-    #[arg(long, value_enum, value_name = "WHAT", value_delimiter = ',', num_args = 0.., require_equals = true,
-        default_missing_value = "subpath", help_heading = "Pods")]
-    strict_kubelet: Vec<StrictArg>,
-    /// Ask for no service account tokens: their files are absent
-    #[arg(long, help_heading = "Pods")]
-    no_tokens: bool,
+    #[command(flatten)]
+    look: LookArgs,
 
     /// How much memory values of a namespace's or cluster's view may take; those read last are kept: 64Mi, 1Gi, 500M
     #[arg(long, value_name = "SIZE", default_value = "64Mi", value_parser = bytes, help_heading = "How it is mounted")]
@@ -92,13 +68,8 @@ pub struct Args {
     /// Mount over a directory that is not empty
     #[arg(long, help_heading = "How it is mounted")]
     nonempty: bool,
-    /// Run this by sh after each change that is shown, at most once a second and for at most a minute; SECRETFS_CHANGED has
-    /// the changed directories below SECRETFS_MOUNTPOINT, one on a line
-    #[arg(long, value_name = "COMMAND", help_heading = "When something changes")]
-    on_change: Option<OsString>,
-    /// Have systemd reload this unit, or restart it if it cannot reload, after each change; may be repeated
-    #[arg(long, value_name = "UNIT", value_parser = unit, help_heading = "When something changes")]
-    reload: Vec<String>,
+    #[command(flatten)]
+    change: ChangeArgs,
 
     /// Stay in the foreground and log to standard error
     #[arg(long, help_heading = "How it is mounted")]
@@ -131,28 +102,6 @@ pub enum Caller {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum LayoutArg {
-    /// As the kubelet writes it: KEY -> ..data/KEY, all keys change at once
-    Kubelet,
-    /// Each key a plain file, replaced by rename
-    Flat,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum OwnerArg {
-    /// Mine, and nobody else may look: files 0400, directories 0700
-    Me,
-    /// As in the pod: root's, with the modes that the kubelet gives
-    Kubelet,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum StrictArg {
-    /// Mounted parts of volumes stay what they were
-    Subpath,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
 enum MethodArg {
     /// fsopen and move_mount: Linux 5.12 and later, with CAP_SYS_ADMIN
     NewApi,
@@ -164,6 +113,7 @@ enum MethodArg {
 
 /// Runs the verb.
 pub fn run(args: &Args) -> Result<u8, Failure> {
+    can_mount()?;
     let (source, dir) = operands(&args.operands)?;
     if args.private {
         return private(args, &source, dir);
@@ -171,11 +121,16 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
     if args.foreground {
         return serve_here(args, &source, dir, &mut Ready::nobody()).map(|()| 0);
     }
+    daemon(|ready| serve_here(args, &source, dir, ready))
+}
+
+/// Goes to the background, and returns when what runs there says that all is well, or why it is not.
+pub fn daemon(serve: impl FnOnce(&mut Ready) -> Result<(), Failure>) -> Result<u8, Failure> {
     let forked = fork().map_err(|error| Failure::new(Code::Failed, format!("cannot start the daemon: {error}")))?;
     match forked {
         Side::Parent(outcome) => outcome.map(|()| 0),
         Side::Child(mut ready) => {
-            let outcome = serve_here(args, &source, dir, &mut ready);
+            let outcome = serve(&mut ready);
             let code = match outcome {
                 Ok(()) => Code::Ok,
                 Err(failure) => {
@@ -190,7 +145,8 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
     }
 }
 
-fn operands(operands: &[OsString]) -> Result<(SourceArg, PathBuf), Failure> {
+/// SOURCE and DIR.
+pub fn operands(operands: &[OsString]) -> Result<(SourceArg, PathBuf), Failure> {
     match operands {
         [dir] => Ok((SourceArg::Cluster, dir.into())),
         [source, dir] => {
@@ -222,7 +178,7 @@ pub fn harden() {
 
 /// A view whose namespaces must be listed one by one has a connection for each that somebody has looked into. The usual soft
 /// limit of 1024 descriptors is there for programs that use select(2), which this one does not.
-fn allow_many_connections() {
+pub fn allow_many_connections() {
     let limit = getrlimit(Resource::Nofile);
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
         tracing::debug!("the limit of open files stays as it is: {error}");
@@ -239,6 +195,7 @@ pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 
 /// Looks whether the mount could be made, as far as this can be told without asking the source.
 pub fn check(args: &Args) -> Result<(), Failure> {
+    can_mount()?;
     let (source, dir) = operands(&args.operands)?;
     source::check_namespaces(&source, &args.source)?;
     Ok(mount::check(&args.request(dir)).map(drop)?)
@@ -249,7 +206,7 @@ async fn plan(args: &Args, source: &SourceArg, dir: PathBuf) -> Result<Plan, Fai
     let mut request = args.request(dir);
     // A mount point that cannot be used is said before anything is fetched.
     let method = usable(&request)?;
-    let mut ownership = args.ownership();
+    let mut ownership = args.look.ownership();
     if method == Method::Fusermount && !request.allow_other && ownership.hinders(rustix::process::geteuid().as_raw()) {
         // Nobody but the mounting user gets in, so the kernel need not check modes; if it did, it would keep our own
         // publisher, which has that user's rights and no more, from changing directories that are not this user's.
@@ -267,11 +224,9 @@ async fn plan(args: &Args, source: &SourceArg, dir: PathBuf) -> Result<Plan, Fai
     let patience = args.source.timeout * 2;
     // Manifests are in memory in any case.
     let cache_bytes = if args.source.manifests.is_empty() { args.cache_size } else { usize::MAX };
-    let strict = Strict { parts: args.strict_kubelet.contains(&StrictArg::Subpath) };
-    let no_tokens = args.no_tokens;
-    let options = Options { layout: args.layout.into(), ownership, patience, cache_bytes, strict, no_tokens };
+    let options = Options { cache_bytes, ..args.look.options(ownership, patience) };
     let view = View::new(shape, options, store.clone(), opened.clone());
-    Ok(Plan { request, view, source: opened, store, name, on_change: args.on_change() })
+    Ok(Plan { request, view, source: opened, store, name, on_change: args.change.on_change() })
 }
 
 /// Checks the mount point; a dead mount of ours is cleared away first.
@@ -304,7 +259,8 @@ impl Args {
         mount::Request {
             target,
             source: String::new(),
-            allow_other: self.allow_other || (self.uid.or(self.gid).is_some() && rustix::process::geteuid().is_root()),
+            allow_other: self.allow_other
+                || (self.look.uid.or(self.look.gid).is_some() && rustix::process::geteuid().is_root()),
             default_permissions: true,
             allow_nonempty: self.nonempty,
             method: self.mount_with.map(Into::into),
@@ -312,48 +268,26 @@ impl Args {
     }
 
     fn level(&self) -> log::Level {
-        match self.verbose {
-            0 if self.foreground => log::Level::Info,
-            0 => log::Level::Warn,
-            1 => log::Level::Info,
-            _ => log::Level::Debug,
-        }
+        level(self.verbose, self.foreground)
     }
 
     /// Who we are in a namespace of our own: ourselves, or root where root's files are asked for, because no third
     /// user can be shown there.
     fn inside(&self) -> mount::private::Map {
-        match self.owner {
+        match self.look.owner {
             OwnerArg::Me => mount::private::Map::caller(),
             OwnerArg::Kubelet => mount::private::Map { uid: 0, gid: 0 },
         }
     }
+}
 
-    fn on_change(&self) -> OnChange {
-        let shell = self.on_change.iter().map(|command| vec!["sh".into(), "-c".into(), command.clone()]);
-        // Units of an ordinary user are those of its own manager. Nobody waits: the unit may itself wait for this mount.
-        let user = (!rustix::process::geteuid().is_root()).then_some("--user");
-        let reload = self.reload.iter().map(|unit| {
-            let words = ["systemctl"].into_iter().chain(user).chain(["--no-block", "try-reload-or-restart", unit]);
-            words.map(Into::into).collect()
-        });
-        OnChange { commands: shell.chain(reload).collect() }
-    }
-
-    fn ownership(&self) -> Ownership {
-        let owner = match self.owner {
-            OwnerArg::Me => {
-                Owner::Me { uid: rustix::process::geteuid().as_raw(), gid: rustix::process::getegid().as_raw() }
-            }
-            OwnerArg::Kubelet => Owner::Kubelet,
-        };
-        Ownership {
-            uid: self.uid,
-            gid: self.gid,
-            file_mode: self.mode,
-            dir_mode: self.dir_mode,
-            ..Ownership::of(owner)
-        }
+/// How much is said with so many `-v`.
+pub fn level(verbose: u8, foreground: bool) -> log::Level {
+    match verbose {
+        0 if foreground => log::Level::Info,
+        0 => log::Level::Warn,
+        1 => log::Level::Info,
+        _ => log::Level::Debug,
     }
 }
 
@@ -405,15 +339,6 @@ async fn command(words: &[OsString], mut signals: Signals) -> Result<u8, Failure
 fn exit_code(status: ExitStatus) -> u8 {
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
     code.and_then(|code| u8::try_from(code).ok()).unwrap_or(Code::Failed as u8)
-}
-
-impl From<LayoutArg> for Layout {
-    fn from(layout: LayoutArg) -> Self {
-        match layout {
-            LayoutArg::Kubelet => Layout::Kubelet,
-            LayoutArg::Flat => Layout::Flat,
-        }
-    }
 }
 
 impl From<MethodArg> for Method {

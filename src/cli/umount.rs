@@ -1,12 +1,13 @@
 //! `secretfs umount`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{complete, output};
 use crate::exit::Failure;
-use crate::mount::{target, unmount};
+use crate::mount::{MountError, target, unmount};
+use crate::sync;
 
-/// End a mount and its daemon. Plain `umount DIR` and `fusermount3 -u DIR` do the same.
+/// End a mount and its daemon; plain `umount DIR` and `fusermount3 -u DIR` do the same. Or end a sync, and remove its files.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -14,7 +15,7 @@ Examples:
   secretfs umount --lazy ./k8s     while programs still read
   secretfs umount --stale          after a crash")]
 pub struct Args {
-    /// Mount points
+    /// Mount points, or directories of secretfs sync
     #[arg(value_name = "DIR", required_unless_present = "stale", add = complete::mounted())]
     dirs: Vec<PathBuf>,
     /// Detach at once even if programs still use it; it goes when the last of them lets go
@@ -37,12 +38,22 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
     // One that fails does not keep the others mounted.
     let mut outcome = Ok(0);
     for dir in &args.dirs {
-        let ended = if args.lazy { unmount::unmount_lazy(dir) } else { unmount::unmount(dir) };
-        if let Err(error) = ended
-            && let Err(previous) = std::mem::replace(&mut outcome, Err(Failure::from(error)))
+        if let Err(failure) = end(args, dir)
+            && let Err(previous) = std::mem::replace(&mut outcome, Err(failure))
         {
             output::complain(&previous);
         }
     }
     outcome
+}
+
+fn end(args: &Args, dir: &Path) -> Result<(), Failure> {
+    let ended = if args.lazy { unmount::unmount_lazy(dir) } else { unmount::unmount(dir) };
+    match ended {
+        Err(error @ MountError::NotMounted { .. }) => match sync::end(dir) {
+            Err(sync::SyncError::NotOurs { .. }) => Err(error.into()),
+            ended => Ok(ended?),
+        },
+        ended => Ok(ended?),
+    }
 }

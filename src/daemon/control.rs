@@ -6,13 +6,15 @@ use std::io::Read;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixListener;
 
+use crate::source::Source;
 use crate::source::freshness::{Freshness, Knowledge, State};
+use crate::store::Store;
 
 /// How long an answer may take, from connecting to the last byte.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -102,6 +104,53 @@ impl Status {
         self.lists = Fresh::all(knowledge.lists, now).0;
         (self.kept, self.kept_more) = Fresh::all(knowledge.objects, now);
     }
+}
+
+/// What every daemon knows of what it keeps.
+pub struct Kept<'a> {
+    pub source: &'a dyn Source,
+    pub store: &'a Store,
+    /// SOURCE in the fstab form.
+    pub name: &'a str,
+    pub since: SystemTime,
+}
+
+impl Kept<'_> {
+    /// The part of a status that has nothing to do with how the files come to the directory: as if they were real files.
+    pub fn status(&self, dir: &Path) -> Status {
+        let known = self.store.summary();
+        let report = self.source.report();
+        let mut status = Status {
+            mountpoint: dir.to_string_lossy().into_owned(),
+            source: self.name.to_owned(),
+            from: self.source.describe(),
+            pid: std::process::id(),
+            uid: rustix::process::getuid().as_raw(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            since: seconds(self.since),
+            method: "files".into(),
+            announced: true,
+            namespaces: known.namespaces,
+            objects: known.objects,
+            loaded: known.loaded,
+            bytes: known.bytes,
+            trouble_since: report.trouble.as_ref().map(|(since, _)| seconds(*since)),
+            trouble: report.trouble.map(|(_, why)| why),
+            api: report.requests.into_iter().map(|(name, count)| (name.to_owned(), count)).collect(),
+            requests: BTreeMap::new(),
+            requests_answered: 0,
+            lists: Vec::new(),
+            kept: Vec::new(),
+            kept_more: 0,
+        };
+        status.know(self.source.knowledge());
+        status
+    }
+}
+
+/// Seconds since 1970.
+pub fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// The directory for sockets of this user, or of all for root.

@@ -4,37 +4,21 @@ use std::future::Future;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-use tokio::signal::unix::{self, SignalKind, signal};
-use tokio::sync::oneshot;
+use std::time::{Duration, SystemTime};
 
 use super::background::Ready;
-use super::control::{Socket, Status};
+use super::control::{Kept, Socket, Status};
 use super::log::Log;
 use super::notify::Notify;
-use super::on_change::OnChange;
+use super::plan::Plan;
+use super::signals::in_thread;
 use crate::exit::{Code, Failure};
 use crate::fuse::{Counts, Policy, Session};
 use crate::mount::{self, Announce, Attached, Seen, Watch};
 use crate::publisher::{Place, Publisher, Supplied};
-use crate::source::Source;
-use crate::store::Store;
-use crate::view::View;
 
 /// How long the end of a session may take after its mount is gone.
 const FAREWELL: Duration = Duration::from_secs(5);
-
-/// All that a mount needs to be made.
-pub struct Plan {
-    pub request: mount::Request,
-    pub view: Arc<View>,
-    pub source: Arc<dyn Source>,
-    pub store: Arc<Store>,
-    /// SOURCE in the fstab form.
-    pub name: String,
-    pub on_change: OnChange,
-}
 
 /// Makes the mount, reports it usable, serves it until it is unmounted or what `until` gives ends, and removes all traces.
 /// `until` is called just before anybody can see the mount, for [`Signals::listen`]; what it gives begins when the mount
@@ -106,7 +90,7 @@ impl Mounted {
             tracing::warn!("the mount cannot be reached from here: updates show within a second, without events");
         }
         mounted.announced = publisher.is_some();
-        plan.view.go_live(publisher, mounted.session.notices());
+        plan.view.go_live(publisher, Arc::new(mounted.session.notices()));
         Ok(mounted)
     }
 
@@ -182,106 +166,18 @@ impl Mounted {
     }
 }
 
-/// Runs something that blocks in a thread of its own. Dropping the receiver leaves the thread alone.
-pub fn in_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> oneshot::Receiver<T> {
-    let (send, receive) = oneshot::channel();
-    std::thread::spawn(move || send.send(work()));
-    receive
-}
-
-/// What told the process to end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Signal {
-    /// SIGTERM.
-    Terminate,
-    /// SIGINT, or SIGHUP because the terminal went away: all that runs there gets it.
-    FromTerminal,
-}
-
-/// Signals that tell the process to end. While they are listened to, none is lost, and none ends the process by itself,
-/// which would leave a mount that nobody serves.
-pub struct Signals {
-    terminate: Option<unix::Signal>,
-    interrupt: Option<unix::Signal>,
-    hangup: Option<unix::Signal>,
-}
-
-impl Signals {
-    /// Begins to listen, for the rest of the process's life.
-    pub fn listen() -> Self {
-        Signals {
-            terminate: signal(SignalKind::terminate()).ok(),
-            interrupt: signal(SignalKind::interrupt()).ok(),
-            // nohup(1) has it ignored.
-            hangup: if is_ignored(libc::SIGHUP) { None } else { signal(SignalKind::hangup()).ok() },
-        }
-    }
-
-    /// Waits until the process is told to end.
-    pub async fn next(&mut self) -> Signal {
-        tokio::select! {
-            () = received(&mut self.terminate) => Signal::Terminate,
-            () = received(&mut self.interrupt) => Signal::FromTerminal,
-            () = received(&mut self.hangup) => Signal::FromTerminal,
-        }
-    }
-
-    /// Waits for the first of them.
-    pub async fn told_to_end(mut self) {
-        self.next().await;
-    }
-}
-
-async fn received(signal: &mut Option<unix::Signal>) {
-    match signal {
-        Some(signal) => drop(signal.recv().await),
-        None => std::future::pending().await,
-    }
-}
-
-/// Whether whoever started the program had the signal ignored (`SigIgn` in proc_pid_status(5)).
-fn is_ignored(signal: libc::c_int) -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
-    mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
-}
-
 /// Where people see the mount, as far as is known.
 fn mountpoint(plan: &Plan, attached: &Attached) -> PathBuf {
     attached.place.as_ref().map_or_else(|| plan.request.target.clone(), |place| place.path.clone())
 }
 
 fn status(plan: &Plan, attached: &Attached, counts: &Counts, announced: bool, since: SystemTime) -> Status {
-    let known = plan.store.summary();
-    let report = plan.source.report();
-    let mut status = Status {
-        mountpoint: mountpoint(plan, attached).to_string_lossy().into_owned(),
-        source: plan.name.clone(),
-        from: plan.source.describe(),
-        pid: std::process::id(),
-        uid: rustix::process::getuid().as_raw(),
-        version: env!("CARGO_PKG_VERSION").into(),
-        since: seconds(since),
+    let kept = Kept { source: &*plan.source, store: &plan.store, name: &plan.name, since };
+    Status {
         method: format!("{:?}", attached.method).to_lowercase(),
         announced,
-        namespaces: known.namespaces,
-        objects: known.objects,
-        loaded: known.loaded,
-        bytes: known.bytes,
-        trouble_since: report.trouble.as_ref().map(|(since, _)| seconds(*since)),
-        trouble: report.trouble.map(|(_, why)| why),
-        api: report.requests.into_iter().map(|(name, count)| (name.to_owned(), count)).collect(),
         requests: counts.all().into_iter().map(|(name, count)| (name.to_owned(), count)).collect(),
         requests_answered: counts.answered(),
-        lists: Vec::new(),
-        kept: Vec::new(),
-        kept_more: 0,
-    };
-    status.know(plan.source.knowledge());
-    status
-}
-
-/// Seconds since 1970.
-fn seconds(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+        ..kept.status(&mountpoint(plan, attached))
+    }
 }

@@ -28,9 +28,8 @@ pub struct Session {
 #[derive(Clone)]
 pub struct Notices(Notifier);
 
-impl Notices {
-    /// Attributes of this inode that the kernel holds are no longer true.
-    pub fn attributes_changed(&self, ino: Ino) {
+impl crate::view::Notices for Notices {
+    fn attributes_changed(&self, ino: Ino) {
         if let Err(error) = self.0.inval_inode(INodeNo(ino.0), -1, 0) {
             tracing::debug!(?ino, %error, "the kernel did not take a notification");
         }

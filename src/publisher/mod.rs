@@ -13,9 +13,12 @@
 
 mod steps;
 mod thread;
+mod written;
 
 pub use steps::{Content, Supplied, carry_out};
+pub(crate) use steps::{open_directory, remove_all};
 pub use thread::{Place, Publisher, StartError};
+pub use written::Written;
 
 #[cfg(test)]
 mod tests;

@@ -9,19 +9,25 @@ use crate::volume::{NewBody, NewNode, Step};
 
 /// Who brings the content of a node that the publisher makes.
 pub trait Content: Send {
-    /// `dir`/`name` has just been made, empty, by mkdir: bring what `node` says.
-    fn fill_directory(&self, dir: BorrowedFd<'_>, name: &str, node: &NewNode) -> io::Result<()>;
+    /// `dir`/`name` has just been made, empty and for its maker alone, by mkdir: bring what `node` says, then open it up.
+    fn complete_directory(&self, dir: BorrowedFd<'_>, name: &str, node: &NewNode) -> io::Result<()>;
 
     /// Make the regular file `dir`/`name` with the content that `node` says.
     fn make_file(&self, dir: BorrowedFd<'_>, name: &str, node: &NewNode) -> io::Result<()>;
+
+    /// `dir`/`name` has just been made by symlink: see to what is left to do.
+    fn complete_link(&self, _dir: BorrowedFd<'_>, _name: &str, _node: &NewNode) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// The file system beneath has the content ready: it appears with the node.
 pub struct Supplied;
 
 impl Content for Supplied {
-    fn fill_directory(&self, _dir: BorrowedFd<'_>, _name: &str, _node: &NewNode) -> io::Result<()> {
-        Ok(())
+    fn complete_directory(&self, dir: BorrowedFd<'_>, name: &str, node: &NewNode) -> io::Result<()> {
+        let mode = Mode::from_raw_mode(node.attr.mode);
+        Ok(rustix::fs::chmodat(dir, name, mode, AtFlags::empty())?)
     }
 
     fn make_file(&self, dir: BorrowedFd<'_>, name: &str, node: &NewNode) -> io::Result<()> {
@@ -38,13 +44,14 @@ pub fn carry_out(dir: BorrowedFd<'_>, step: &Step, content: &dyn Content) -> io:
         Step::Mkdir { name, node } => {
             // As os.MkdirTemp: private first, then opened up, so that the umask has no say.
             rustix::fs::mkdirat(dir, &**name, Mode::RWXU)?;
-            content.fill_directory(dir, name, node)?;
-            let mode = Mode::from_raw_mode(node.attr.mode);
-            Ok(rustix::fs::chmodat(dir, &**name, mode, AtFlags::empty())?)
+            content.complete_directory(dir, name, node)
         }
         Step::Mkfile { name, node } => content.make_file(dir, name, node),
         Step::Symlink { name, node } => match &node.body {
-            NewBody::Link(target) => Ok(rustix::fs::symlinkat(&**target, dir, &**name)?),
+            NewBody::Link(target) => {
+                rustix::fs::symlinkat(&**target, dir, &**name)?;
+                content.complete_link(dir, name, node)
+            }
             _ => Err(io::ErrorKind::InvalidInput.into()),
         },
         Step::Rename { from, to } => Ok(rustix::fs::renameat(dir, &**from, dir, &**to)?),
@@ -55,7 +62,7 @@ pub fn carry_out(dir: BorrowedFd<'_>, step: &Step, content: &dyn Content) -> io:
 
 /// Removes the content of a directory, then the directory, as os.RemoveAll does: watchers of the files and of the
 /// directory get their events before it goes.
-fn remove_all(parent: BorrowedFd<'_>, name: &str) -> io::Result<()> {
+pub(crate) fn remove_all(parent: BorrowedFd<'_>, name: &str) -> io::Result<()> {
     let dir = open_directory(parent, name)?;
     for (entry, is_dir) in entries(dir.as_fd())? {
         if is_dir {
@@ -69,7 +76,7 @@ fn remove_all(parent: BorrowedFd<'_>, name: &str) -> io::Result<()> {
     Ok(rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR)?)
 }
 
-fn open_directory(parent: BorrowedFd<'_>, name: &str) -> io::Result<OwnedFd> {
+pub(crate) fn open_directory(parent: BorrowedFd<'_>, name: &str) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     Ok(rustix::fs::openat(parent, name, flags, Mode::empty())?)
 }

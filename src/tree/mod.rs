@@ -465,6 +465,11 @@ impl Tree {
         self.lock().table.dir(dir).ok()?.child(name)
     }
 
+    /// A directory with all that is known to be in it: content that nobody has asked for is not.
+    pub fn copy(&self, dir: Ino) -> Result<NewNode, Error> {
+        self.lock().table.copy(dir)
+    }
+
     /// How many inodes there are, and how many blocks of 512 bytes their content takes.
     pub fn usage(&self) -> (u64, u64) {
         let state = self.lock();

@@ -151,6 +151,29 @@ impl Table {
         Ok(Stat { ino, kind, attr: node.attr, size, nlink, mtime: node.mtime, ctime: node.ctime })
     }
 
+    /// A node as it was, or would be, made: with all that is known to be below it. Files whose content was let go of are
+    /// left out.
+    pub(super) fn copy(&self, ino: Ino) -> Result<NewNode, Error> {
+        let node = self.node(ino)?;
+        let body = match &node.body {
+            Body::Dir(dir) => {
+                let mut children = Vec::new();
+                for (_, name, child) in dir.after(0) {
+                    match self.copy(child) {
+                        Ok(node) => children.push((name.clone(), node)),
+                        Err(Error::Unavailable(_)) => {}
+                        Err(error) => return Err(error),
+                    }
+                }
+                NewBody::Dir(children)
+            }
+            Body::File(Content::Here { value, .. }) => NewBody::File(value.clone()),
+            Body::File(Content::Dropped { .. }) => return Err(Error::Unavailable(libc::ENODATA)),
+            Body::Link(target) => NewBody::Link(target.clone()),
+        };
+        Ok(NewNode { attr: node.attr, body })
+    }
+
     /// Whether the kernel may hold the inode. It always holds the root.
     pub(super) fn is_held(&self, ino: Ino) -> bool {
         ino == Ino::ROOT || self.nodes.get(&ino).is_some_and(|node| node.lookups > 0)

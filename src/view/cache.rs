@@ -6,7 +6,7 @@
 
 use super::{View, generation_name};
 use crate::object::{Object, ObjectId};
-use crate::tree::{Error, Ino};
+use crate::tree::{Error, Ino, Names};
 use crate::volume::{Payload, of_object};
 
 impl View {
@@ -56,6 +56,14 @@ impl View {
         let payload = of_object(object);
         let steps = self.volumes().get_mut(id).map(|volume| volume.write(payload.clone(), generation_name()));
         match steps {
+            None if self.options.eager => {
+                // What was withdrawn is back.
+                let _ = self.tree.set_names(dir, Names::Known);
+                let mut volume = self.new_volume(id.kind);
+                let steps = volume.write(payload, generation_name());
+                self.volumes().insert(id.clone(), volume);
+                self.carry_out(dir, steps).await;
+            }
             None => self.fill(id, object),
             Some(steps) => {
                 self.carry_out(dir, steps).await;

@@ -6,6 +6,7 @@
 //! update may have to wait for exactly that answer.
 
 mod cache;
+mod eager;
 mod generation;
 mod names;
 mod pods;
@@ -16,18 +17,18 @@ pub use pods::Trouble;
 pub use shape::Shape;
 use shape::walk;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::sync::mpsc;
 
-use crate::fuse::Notices;
 use crate::object::{Kind, Namespace, Object, ObjectId};
 use crate::publisher::Publisher;
 use crate::source::{Scope, Set, Source};
 use crate::store::{Access, Change, Known, Refusal, Store};
+use crate::sync::Mirror;
 use crate::tree::{Call, Demand, Error, Ino, Names, Outcome, Tree};
 use crate::volume::{Backing, Layout, NewBody, NewNode, Ownership, Payload, Step, Volume, of_object};
 use generation::generation_name;
@@ -45,12 +46,15 @@ pub struct Options {
     pub strict: Strict,
     /// No service account tokens are asked for.
     pub no_tokens: bool,
+    /// Everything is fetched before anybody asks, and shown once it is here: for files that somebody has to write.
+    pub eager: bool,
 }
 
 impl Options {
     /// Everything is kept, tokens are asked for, and updates come at once.
     pub fn new(layout: Layout, ownership: Ownership, patience: Duration) -> Self {
-        Options { layout, ownership, patience, cache_bytes: usize::MAX, strict: Strict::default(), no_tokens: false }
+        let (cache_bytes, strict) = (usize::MAX, Strict::default());
+        Options { layout, ownership, patience, cache_bytes, strict, no_tokens: false, eager: false }
     }
 }
 
@@ -61,11 +65,17 @@ pub struct Strict {
     pub parts: bool,
 }
 
-/// What a running mount adds: without it, every update is applied directly.
+/// How the kernel is told what no system call tells it.
+pub trait Notices: Send + Sync {
+    /// Attributes of this inode that the kernel holds are no longer true.
+    fn attributes_changed(&self, ino: Ino);
+}
+
+/// Where people see the view. Without it, every update is applied directly.
 #[derive(Clone)]
-struct Live {
-    publisher: Option<Arc<Publisher>>,
-    notices: Notices,
+enum Live {
+    Mount { publisher: Option<Arc<Publisher>>, notices: Arc<dyn Notices> },
+    Files(Arc<Mirror>),
 }
 
 /// See the module's documentation.
@@ -82,6 +92,8 @@ pub struct View {
     live: Mutex<Option<Live>>,
     /// Who is told of updates, if somebody is.
     updates: Mutex<Option<mpsc::UnboundedSender<String>>>,
+    /// Objects that an eager view is fetching.
+    wanted: Mutex<HashSet<ObjectId>>,
 }
 
 impl View {
@@ -112,6 +124,7 @@ impl View {
             pods: Pods::default(),
             live: Mutex::default(),
             updates: Mutex::default(),
+            wanted: Mutex::default(),
         })
     }
 
@@ -152,6 +165,9 @@ impl View {
             Shape::Names { namespace, kinds, selector } => {
                 let scope = Scope { namespace: namespace.clone(), kinds: kinds.clone(), selector: selector.clone() };
                 self.source.list(scope).await?;
+                if self.options.eager {
+                    self.load_all().await;
+                }
                 for (namespace, kind) in namespace.iter().flat_map(|one| kinds.iter().map(move |kind| (one, *kind))) {
                     if self.store.access(namespace, kind) == Access::ByName {
                         tracing::warn!("{}", by_name(namespace, kind));
@@ -166,11 +182,16 @@ impl View {
     }
 
     /// From now on the kernel serves readers: updates of what it holds go through `publisher`, if there is one.
-    pub fn go_live(&self, publisher: Option<Publisher>, notices: Notices) {
+    pub fn go_live(&self, publisher: Option<Publisher>, notices: Arc<dyn Notices>) {
         if publisher.is_some() {
             self.tree.set_published();
         }
-        *self.live_lock() = Some(Live { publisher: publisher.map(Arc::new), notices });
+        *self.live_lock() = Some(Live::Mount { publisher: publisher.map(Arc::new), notices });
+    }
+
+    /// From now on every update is written into a directory, too.
+    pub fn go_to_files(&self, mirror: Arc<Mirror>) {
+        *self.live_lock() = Some(Live::Files(mirror));
     }
 
     /// The mount is gone: lets go of the publisher, which would otherwise keep the file system alive.
@@ -293,8 +314,8 @@ impl View {
     }
 
     fn attributes_changed(&self, dir: Ino) {
-        if let Some(live) = &*self.live_lock() {
-            live.notices.attributes_changed(dir);
+        if let Some(Live::Mount { notices, .. }) = &*self.live_lock() {
+            notices.attributes_changed(dir);
         }
     }
 
@@ -318,7 +339,7 @@ impl View {
         }
     }
 
-    async fn take_namespace(&self, namespace: Namespace) {
+    async fn take_namespace(self: &Arc<Self>, namespace: Namespace) {
         let name: Arc<str> = namespace.as_str().into();
         match (self.store.has_namespace(&namespace), self.tree.child(Ino::ROOT, &name)) {
             (true, None) => self.make_namespace(&namespace).await,
@@ -333,13 +354,19 @@ impl View {
         }
     }
 
-    async fn make_namespace(&self, namespace: &Namespace) {
+    async fn make_namespace(self: &Arc<Self>, namespace: &Namespace) {
+        if self.options.eager {
+            self.look_later(namespace);
+        }
         let node = namespace_dir(&self.shape, &self.options, |kind| self.store.access(namespace, kind));
         let name = namespace.as_str().into();
         self.carry_out(Ino::ROOT, vec![Step::Mkdir { name, node }]).await;
     }
 
     async fn take_object(self: &Arc<Self>, id: &ObjectId) {
+        if self.options.eager && self.wait_for(id).await {
+            return;
+        }
         match (self.store.get(id), self.dir(id)) {
             (Some(known), None) => self.show(id, known).await,
             (Some(_), Some(_)) if id.kind.has_pod() => self.refresh_pod(id).await,
@@ -364,20 +391,30 @@ impl View {
         }
     }
 
-    /// Makes a new object's directory, and the namespace's if the object is known before it.
-    async fn show(&self, id: &ObjectId, known: Known) {
+    /// Makes a new object's directory.
+    async fn show(self: &Arc<Self>, id: &ObjectId, known: Known) {
+        if self.place_of(id).await.is_some() {
+            self.show_node(id, self.object_dir(id, &known)).await;
+        }
+    }
+
+    /// Makes an object's directory, and the namespace's if the object is known before it.
+    async fn show_node(self: &Arc<Self>, id: &ObjectId, node: NewNode) {
+        if let Some((parent, name)) = self.place_of(id).await {
+            self.carry_out(parent, vec![Step::Mkdir { name, node }]).await;
+        }
+    }
+
+    /// The directory in which an object's own is to be made now, and its name in it.
+    async fn place_of(self: &Arc<Self>, id: &ObjectId) -> Option<(Ino, Arc<str>)> {
         let path = self.shape.path(id).unwrap_or_default();
-        let Some((name, parents)) = path.split_last() else { return };
+        let (name, parents) = path.split_last()?;
         if self.shape.has_namespaces() && self.tree.child(Ino::ROOT, &parents[0]).is_none() {
             self.make_namespace(&id.namespace).await;
         }
-        let Some(parent) = walk(&self.tree, parents) else { return };
-        if self.tree.names(parent) != Some(Names::Known) {
-            // It comes with the others, or whoever asked for it gets it.
-            return;
-        }
-        let node = self.object_dir(id, &known);
-        self.carry_out(parent, vec![Step::Mkdir { name: name.clone(), node }]).await;
+        let parent = walk(&self.tree, parents)?;
+        // Else it comes with the others, or whoever asked for it gets it.
+        (self.tree.names(parent) == Some(Names::Known)).then(|| (parent, name.clone()))
     }
 
     async fn remove(&self, id: &ObjectId) {
@@ -429,11 +466,14 @@ impl View {
         if steps.is_empty() {
             return;
         }
+        let live = self.live_lock().clone();
+        if let Some(Live::Files(mirror)) = live {
+            return self.write(&mirror, dir, steps).await;
+        }
         match self.tree.update(dir, steps) {
             Ok(Outcome::Applied) => self.attributes_changed(dir),
             Ok(Outcome::Publish { path, steps }) => {
-                let live = self.live_lock().clone();
-                let Some(Live { publisher: Some(publisher), .. }) = live else {
+                let Some(Live::Mount { publisher: Some(publisher), .. }) = live else {
                     self.tree.settle(dir, steps);
                     return self.tell_update(dir);
                 };
@@ -445,6 +485,16 @@ impl View {
                     self.attributes_changed(dir);
                 }
             }
+            Err(error) => return tracing::error!(?dir, %error, "an update could not be shown"),
+        }
+        self.tell_update(dir);
+    }
+
+    /// Applies steps, and has them carried out in the directory that is kept like the tree.
+    async fn write(&self, mirror: &Arc<Mirror>, dir: Ino, steps: Vec<Step>) {
+        let _turn = mirror.turn().await;
+        match self.tree.path(dir).and_then(|path| self.tree.update(dir, steps.clone()).map(|_| path)) {
+            Ok(path) => mirror.publish(path, steps).await,
             Err(error) => return tracing::error!(?dir, %error, "an update could not be shown"),
         }
         self.tell_update(dir);

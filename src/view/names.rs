@@ -15,7 +15,7 @@ use crate::volume::{NewNode, of_object};
 
 impl View {
     /// Finds out about the names in a directory.
-    pub(super) async fn meet_names(&self, namespace: Namespace, kind: Kind) -> Result<(), Error> {
+    pub(super) async fn meet_names(self: &Arc<Self>, namespace: Namespace, kind: Kind) -> Result<(), Error> {
         let what = format!("the {} in namespace {namespace}", kind.plural());
         self.in_time(self.source.look(namespace.clone(), kind), &what).await?;
         self.take_access(&namespace, kind);
@@ -38,9 +38,13 @@ impl View {
     }
 
     /// Makes a directory of names like what is known of them.
-    pub(super) fn take_access(&self, namespace: &Namespace, kind: Kind) {
+    pub(super) fn take_access(self: &Arc<Self>, namespace: &Namespace, kind: Kind) {
         let Some(dir) = walk(&self.tree, &self.shape.place(namespace, kind)) else { return };
-        let done = match (self.store.access(namespace, kind), self.tree.names(dir)) {
+        let access = self.store.access(namespace, kind);
+        if self.options.eager {
+            return self.take_access_eagerly(namespace, kind, access, dir);
+        }
+        let done = match (access, self.tree.names(dir)) {
             (Access::Listed, Some(Names::Unread | Names::ByName)) => self.fill_names(dir, namespace, kind),
             (Access::Unread, Some(Names::Known | Names::ByName)) => self.tree.set_names(dir, Names::Unread),
             (Access::ByName, Some(Names::Known | Names::Unread)) => self.tree.set_names(dir, Names::ByName),

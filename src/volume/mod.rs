@@ -45,6 +45,17 @@ impl Backing {
     }
 }
 
+/// Whether a name has the form of a generation's: `..2026_11_24_10_15_12.1234567890`.
+pub fn is_generation(name: &str) -> bool {
+    let Some((date, number)) = name.strip_prefix("..").and_then(|rest| rest.split_once('.')) else { return false };
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let mut parts = date.split('_');
+    let lengths = [4, 2, 2, 2, 2, 2];
+    lengths.iter().all(|length| parts.next().is_some_and(|part| part.len() == *length && digits(part)))
+        && parts.next().is_none()
+        && digits(number)
+}
+
 /// A node that does not exist yet.
 #[derive(Clone, Debug)]
 pub struct NewNode {

@@ -11,6 +11,8 @@ pub struct Side {
     root: PathBuf,
     watcher: Watcher,
     identities: BTreeMap<String, Identity>,
+    /// Real files of `secretfs sync`.
+    written: bool,
 }
 
 /// What one change, or the beginning, made of a volume.
@@ -32,7 +34,13 @@ impl Side {
     pub fn new(what: &str, root: &Path) -> Side {
         let mut watcher = Watcher::new();
         watcher.follow(".", root);
-        Side { what: what.to_owned(), root: root.to_owned(), watcher, identities: BTreeMap::new() }
+        Side { what: what.to_owned(), root: root.to_owned(), watcher, identities: BTreeMap::new(), written: false }
+    }
+
+    /// A directory that is kept by `secretfs sync`. It differs from the kubelet's in two things: nobody else may write into
+    /// it, and it has a file that marks it.
+    pub fn written(what: &str, root: &Path) -> Side {
+        Side { written: true, ..Side::new(what, root) }
     }
 
     /// Watches all that there is now. The root stays watched from the beginning to the end: no event is lost there.
@@ -51,8 +59,14 @@ impl Side {
     /// What has happened since the last step, once there are at least so many events.
     pub fn step(&mut self, events: usize) -> Step {
         let events = without_map_order(self.watcher.take(events));
-        let tree = snapshot(&self.root);
-        let now = identities(&self.root);
+        let mut tree = snapshot(&self.root);
+        let mut now = identities(&self.root);
+        if self.written {
+            tree.remove("..secretfs").expect("the file that marks it");
+            now.remove("..secretfs");
+            // What a name takes in a directory of tmpfs (`BOGO_DIRENT_SIZE`, mm/shmem.c).
+            tree.get_mut("").expect("the root").size -= 20;
+        }
         let before = std::mem::replace(&mut self.identities, now);
         let kept = self.identities.iter().filter_map(|(name, now)| {
             let then = before.get(name)?;
@@ -72,7 +86,11 @@ impl Side {
             "{what} {when}: {}",
             first_difference(&expected.events, &found.events)
         );
-        let tree = differences(&expected.tree, &found.tree);
+        let mut wanted = expected.tree.clone();
+        if self.written {
+            wanted.get_mut("").expect("the root").mode &= !0o022;
+        }
+        let tree = differences(&wanted, &found.tree);
         assert!(tree.is_empty(), "{what} {when}: {tree:#?}");
         let kept = differences(&expected.kept, &found.kept);
         assert!(kept.is_empty(), "{what} {when}: what names have kept: {kept:#?}");

@@ -18,6 +18,7 @@ pub mod referee;
 pub mod sandbox;
 pub mod server;
 pub mod snapshot;
+pub mod sync;
 pub mod token;
 pub mod user;
 pub mod wire;

@@ -153,7 +153,7 @@ impl View {
         });
     }
 
-    async fn make_pod(&self, object: &Object) {
+    async fn make_pod(self: &Arc<Self>, object: &Object) {
         let children = self.pod_children(object);
         match &self.shape {
             Shape::Node(_) => {
@@ -168,6 +168,7 @@ impl View {
                     self.carry_out(parent, vec![Step::Mkdir { name: id.name.as_str().into(), node }]).await;
                 }
             }
+            Shape::Names { .. } => self.show_node(object.id(), names_dir(&self.options, children)).await,
             // The first time nobody can have seen it.
             _ if self.tree.names(Ino::ROOT) == Some(crate::tree::Names::Unread) => {
                 if let Err(error) = self.tree.fill(Ino::ROOT, children) {
