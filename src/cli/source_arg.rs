@@ -45,7 +45,7 @@ pub enum SourceError {
     Kind { text: String, kind: String },
     #[error("{text:?}: {source}")]
     Name { text: String, source: InvalidName },
-    #[error("{text:?} names something in it: only cat, ls and tree take that")]
+    #[error("{text:?} names a key or a path in it: only cat, ls and tree take that")]
     Key { text: String },
     #[error("{text:?}: a node is in no namespace: write node/NAME")]
     Namespaced { text: String },

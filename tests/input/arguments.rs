@@ -64,7 +64,7 @@ fn options_that_make_no_sense_are_refused_with_an_example() {
         ("--dir-mode", "07777", &["--dir-mode", "octal"]),
         ("--uid", "me", &["--uid"]),
         ("--gid", "-1", &["--gid"]),
-        ("--kinds", "secrets,pods", &["pods", "secret or configmap"]),
+        ("--kinds", "secrets,nodes", &["nodes", "secrets, configmaps or pods"]),
         ("--kinds", "", &["--kinds"]),
         ("--timeout", "5", &["--timeout", "500ms"]),
         ("--timeout", "0s", &["500ms"]),
