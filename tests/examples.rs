@@ -131,6 +131,26 @@ fn the_demo_shows_a_rotation_in_plain_text_and_leaves_nothing() {
 }
 
 #[test]
+fn the_demo_needs_no_other_program() {
+    let sandbox = Sandbox::new();
+    let output = demo(&sandbox, ROOT, &["env", "PATH=/nonexistent", SECRETFS, "demo"]);
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", said(&output));
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    let parts = [
+        "\nk8s/default/mysecret\n",
+        "120777 ..data -> ..2",
+        PAYLOAD,
+        "correct-horse-battery-staple\n",
+        "MOVED_TO    ..data",
+        "rotated-at-once\n",
+    ];
+    let mut rest = text.as_str();
+    for part in parts {
+        rest = rest.split_once(part).unwrap_or_else(|| panic!("{part:?} is not where it should be in\n{text}")).1;
+    }
+}
+
+#[test]
 fn the_demo_takes_less_than_two_seconds() {
     let sandbox = Sandbox::new();
     // Other tests share the processors: the best of three counts.

@@ -15,6 +15,7 @@ mod kubelet;
 mod manifests;
 mod messages;
 mod model;
+mod packaging;
 mod pods;
 mod programs;
 mod rbac;

@@ -5,6 +5,7 @@
 //! ends the process.
 
 use std::io::{IsTerminal, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -176,6 +177,14 @@ impl Screen {
         self.put(format!("{on}$ {command}{off}\n").as_bytes());
         let words: Vec<&str> = command.split(' ').collect();
         let run = Command::new(words[0]).args(&words[1..]).current_dir(home).output();
+        if let Err(error) = &run
+            && error.kind() == std::io::ErrorKind::NotFound
+        {
+            self.put(format!("(there is no {} here: secretfs reads it itself)\n", words[0]).as_bytes());
+            let printed = instead_of(&words, home).map_err(|error| failed("cannot read", home, error))?;
+            self.put(printed.as_bytes());
+            return Ok(());
+        }
         let output = run.map_err(|error| failed("cannot run", Path::new(words[0]), error))?;
         self.put(&output.stdout);
         if output.stdout.last().is_some_and(|last| *last != b'\n') {
@@ -187,6 +196,40 @@ impl Screen {
         }
         Ok(())
     }
+}
+
+/// What a program would print of `home`, in an image or root that holds nothing but secretfs.
+fn instead_of(words: &[&str], home: &Path) -> std::io::Result<String> {
+    let below = |dir: &str| -> std::io::Result<Vec<String>> {
+        let entries = std::fs::read_dir(home.join(dir))?;
+        let mut names = entries
+            .map(|entry| entry.map(|entry| entry.file_name().to_string_lossy().into_owned()))
+            .collect::<std::io::Result<Vec<_>>>()?;
+        names.sort();
+        Ok(names)
+    };
+    let mut printed = String::new();
+    match words {
+        ["cat", file] => printed = std::fs::read_to_string(home.join(file))? + "\n",
+        ["find", dir, ..] => {
+            for namespace in below(dir)? {
+                printed += &format!("{dir}/{namespace}\n");
+                for name in below(&format!("{dir}/{namespace}"))? {
+                    printed += &format!("{dir}/{namespace}/{name}\n");
+                }
+            }
+        }
+        ["ls", "-lA", dir] => {
+            for name in below(dir)? {
+                let path = home.join(dir).join(&name);
+                let target = std::fs::read_link(&path).map(|target| format!(" -> {}", target.display()));
+                let mode = std::fs::symlink_metadata(&path)?.permissions().mode();
+                printed += &format!("{mode:06o} {name}{}\n", target.unwrap_or_default());
+            }
+        }
+        _ => return Err(std::io::ErrorKind::Unsupported.into()),
+    }
+    Ok(printed)
 }
 
 /// A program that watches a directory.
