@@ -13,7 +13,6 @@ mod pods;
 mod shape;
 
 use pods::Pods;
-pub use pods::Trouble;
 pub use shape::Shape;
 use shape::walk;
 

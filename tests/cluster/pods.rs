@@ -14,21 +14,6 @@ use crate::support::cluster::{Namespace, namespace};
 use crate::support::library::{Library, id};
 use crate::support::wait_until;
 
-const KINDS: [Kind; 12] = [
-    Kind::Secret,
-    Kind::ConfigMap,
-    Kind::Pod,
-    Kind::Deployment,
-    Kind::StatefulSet,
-    Kind::DaemonSet,
-    Kind::ReplicaSet,
-    Kind::Job,
-    Kind::CronJob,
-    Kind::ServiceAccount,
-    Kind::ClusterTrustBundle,
-    Kind::Node,
-];
-
 /// A source as the admin, or as a node.
 fn library(namespace: &Namespace, user: &str) -> Library {
     Library::new(&namespace.cluster.dir.join(format!("{user}.kubeconfig")))
@@ -76,7 +61,7 @@ fn certificate() -> String {
 fn allow_named(namespace: &Namespace, user: &str, name: &str) {
     let rule = |kind: &Kind| json!({"apiGroups": [kind.group()], "resources": [kind.plural()], "resourceNames": [name], "verbs": ["get", "watch"]});
     let rules = |namespaced: bool| -> Value {
-        KINDS.iter().filter(|kind| kind.is_namespaced() == namespaced).map(rule).collect()
+        Kind::ALL.iter().filter(|kind| kind.is_namespaced() == namespaced).map(rule).collect()
     };
     let api = Api::of(namespace.cluster);
     let rbac = "rbac.authorization.k8s.io/v1";
@@ -102,7 +87,7 @@ fn an_object_of_any_kind_is_waited_for_and_followed_with_rights_on_its_name_alon
     let library = Library::new(&site.kubeconfig);
     let api = Api::of(namespace.cluster);
     account(&api, name, "default");
-    let ids = KINDS.map(|kind| id(kind, name, name));
+    let ids = Kind::ALL.map(|kind| id(kind, name, name));
     for id in &ids {
         let answer = library.wait(library.source.need(id.clone()));
         assert!(matches!(answer, Err(Refusal::NotFound { .. })), "{id}: {answer:?}");

@@ -35,7 +35,7 @@ const UNTIL: &str =
 impl Machine {
     pub fn new() -> Machine {
         let sandbox = Sandbox::new();
-        for dir in ["root/etc/systemd/system", "root/etc/secretfs", "root/usr/sbin", "test", "work", "merged"] {
+        for dir in ["root/etc/systemd/system", "root/etc/secretfs", "root/usr/sbin", "test", "layer", "merged"] {
             std::fs::create_dir_all(sandbox.path(dir)).expect("mkdir");
         }
         for unit in ["secretfs@.service", "run-webtls.mount", "run-webtls.automount"] {
@@ -77,10 +77,10 @@ impl Machine {
         let boot = format!(
             "set -eu
              mount -t tmpfs tmpfs /run
-             mount -t tmpfs tmpfs {here}/work
-             mkdir {here}/work/upper {here}/work/work
-             cp -a {here}/root/. {here}/work/upper
-             mount -t overlay overlay -o lowerdir=/,upperdir={here}/work/upper,workdir={here}/work/work {here}/merged
+             mount -t tmpfs tmpfs {here}/layer
+             mkdir {here}/layer/upper {here}/layer/work
+             cp -a {here}/root/. {here}/layer/upper
+             mount -t overlay overlay -o lowerdir=/,upperdir={here}/layer/upper,workdir={here}/layer/work {here}/merged
              # Control groups of its own: two machines must not take each other's processes for theirs.
              tops=() group=secretfs-test-$$
              for top in /sys/fs/cgroup /sys/fs/cgroup/unified /sys/fs/cgroup/systemd; do

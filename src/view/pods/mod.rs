@@ -83,17 +83,6 @@ struct VolumeState {
     foreign: Option<String>,
 }
 
-/// What is wrong with a pod that is shown, for messages.
-#[derive(Clone, Debug)]
-pub struct Trouble {
-    pub pod: ObjectId,
-    /// The volume, or `None` for its containers' mounts.
-    pub volume: Option<String>,
-    pub problems: Vec<Problem>,
-    /// The kind of storage whose content is not shown.
-    pub foreign: Option<String>,
-}
-
 impl Pods {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
@@ -125,25 +114,6 @@ impl Pods {
         let shown = state.shown.remove(id)?;
         state.tokens.release(id);
         Some((shown.skeleton.into_keys().collect(), unused))
-    }
-
-    /// All that is wrong or left out, by pod and volume.
-    pub fn troubles(&self) -> Vec<Trouble> {
-        let state = self.lock();
-        let mut all = Vec::new();
-        for (pod, shown) in &state.shown {
-            if !shown.problems.is_empty() {
-                let problems = shown.problems.clone();
-                all.push(Trouble { pod: pod.clone(), volume: None, problems, foreign: None });
-            }
-            for (name, volume) in &shown.volumes {
-                if !volume.problems.is_empty() || volume.foreign.is_some() {
-                    let (problems, foreign) = (volume.problems.clone(), volume.foreign.clone());
-                    all.push(Trouble { pod: pod.clone(), volume: Some(name.to_string()), problems, foreign });
-                }
-            }
-        }
-        all
     }
 }
 

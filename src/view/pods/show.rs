@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 
 use super::places::{Path, Places};
-use super::{Shown, Stage, Trouble};
+use super::{Shown, Stage};
 use crate::object::{Body, Object, ObjectId};
 use crate::pod::{self, Subject};
 use crate::source::Set;
@@ -243,11 +243,6 @@ impl View {
                 None => tracing::error!(pod = %id, "a directory of the pod is not where it should be"),
             }
         }
-    }
-
-    /// What is wrong with the pods that are shown, or left out of them.
-    pub fn troubles(&self) -> Vec<Trouble> {
-        self.pods.troubles()
     }
 }
 
