@@ -1,20 +1,22 @@
 //! What secretfs shows of a pod, held beside what the kubelet's code and a container runtime make of it.
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::case::{Case, Change};
 use super::stage::{Moment, Witness};
 use crate::support::mount::Mount;
 use crate::support::snapshot::{Entry, differences, try_snapshot};
-use crate::support::{tempdir, token};
+use crate::support::{PATIENCE, tempdir, token};
 
-/// How long an update may take until it shows. Almost always it is there before the kubelet's.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// How long an update may take until it shows once a case has failed: it is made smaller and played again many times.
+const IMPATIENCE: Duration = Duration::from_secs(3);
+/// How long what must not change is looked at. Nothing tells that an update has come and changed nothing.
+const SETTLE: Duration = Duration::from_millis(250);
 
 /// Cases in which we differ on purpose, from which step on, each with its row of docs/SEMANTICS.md.
-const DIFFERENT: [(&str, usize, &str); 5] = [
+const DIFFERENT: [(&str, usize, &str); 6] = [
     ("layout::a-mount-point-whose-hidden-key-goes", 1, "A mount point stays"),
     ("layout::a-deep-mount-point-whose-hidden-key-goes-cannot-be-removed", 1, "A mount point stays"),
     (
@@ -24,6 +26,7 @@ const DIFFERENT: [(&str, usize, &str); 5] = [
     ),
     ("lifecycle::a-secret-that-cannot-be-written-keeps-its-files-for-good", 2, "A volume that cannot be written"),
     ("writer::a-file-becomes-a-directory", 1, "A volume that cannot be written"),
+    ("writer::a-directory-becomes-a-file", 2, "A volume that cannot be written"),
 ];
 
 /// A mount of the case's pod.
@@ -31,6 +34,12 @@ pub struct Beside {
     kubeconfig: String,
     dir: tempfile::TempDir,
     mount: Option<Mount>,
+    patience: Duration,
+    /// What the containers of the moment before this one had.
+    before: BTreeMap<String, BTreeMap<String, Entry>>,
+    /// The mount points that were there, inside volumes, on the node.
+    mount_points: BTreeSet<PathBuf>,
+    has_lost: bool,
     /// Comparisons made so far.
     pub compared: usize,
 }
@@ -38,16 +47,49 @@ pub struct Beside {
 impl Beside {
     pub fn new(kubeconfig: &Path) -> Beside {
         let kubeconfig = kubeconfig.to_str().expect("UTF-8").to_owned();
-        Beside { kubeconfig, dir: tempdir(), mount: None, compared: 0 }
+        Beside {
+            kubeconfig,
+            dir: tempdir(),
+            mount: None,
+            patience: PATIENCE,
+            before: BTreeMap::new(),
+            mount_points: BTreeSet::new(),
+            has_lost: false,
+            compared: 0,
+        }
     }
 
     /// The case is over.
     pub fn end(&mut self) {
+        self.leave();
+        self.mount_points.clear();
+        self.has_lost = false;
+    }
+
+    fn leave(&mut self) {
         self.mount = None;
+        self.before.clear();
+    }
+
+    /// Whether the kubelet has taken a mount point away under a container: "A mount point stays" in docs/SEMANTICS.md.
+    fn has_lost_mount_points(&mut self, now: &Moment<'_>) -> bool {
+        let is_there = |path: &PathBuf| path.symlink_metadata().is_ok();
+        self.has_lost |= !self.mount_points.iter().all(is_there);
+        let inside = |inner: &str, outer: &str| Some(inner.strip_prefix(outer)?.strip_prefix('/')?.to_owned());
+        for container in now.pod.containers.values() {
+            for inner in &container.mounts {
+                let outer = container.mounts.iter().filter(|outer| inside(&inner.path, &outer.path).is_some());
+                let Some(outer) = outer.max_by_key(|outer| outer.path.len()) else { continue };
+                let rest = inside(&inner.path, &outer.path).expect("it is inside");
+                self.mount_points.insert(now.pod.volumes[&outer.volume].path.join(rest));
+            }
+        }
+        self.mount_points.retain(is_there);
+        self.has_lost
     }
 
     fn mount(&mut self, case: &Case) {
-        self.mount = None;
+        self.leave();
         let text = |field: &str| case.pod["metadata"][field].as_str().expect("text");
         let source = format!("pod/{}", text("name"));
         let namespace = text("namespace");
@@ -66,20 +108,27 @@ impl Beside {
             let Ok(expected) = try_snapshot(root) else { continue };
             let scope = Scope::of(now, name);
             let expected = scope.without_foreign(expected);
-            let mut last;
-            let until = Instant::now() + PATIENCE;
-            loop {
-                last = match try_snapshot(&mount.path(name)) {
-                    Ok(found) => scope.differences(&expected, found),
-                    Err(error) => vec![error],
-                };
-                if last.is_empty() || Instant::now() > until {
-                    break;
-                }
+            let differences = || match try_snapshot(&mount.path(name)) {
+                Ok(found) => scope.differences(&expected, found),
+                Err(error) => vec![error],
+            };
+            let until = Instant::now() + self.patience;
+            let mut last = differences();
+            while !last.is_empty() && Instant::now() < until {
                 std::thread::sleep(Duration::from_millis(5));
+                last = differences();
+            }
+            if last.is_empty() && self.before.get(name) == Some(&expected) {
+                std::thread::sleep(SETTLE);
+                last = differences();
             }
             self.compared += 1;
-            assert!(last.is_empty(), "{}, step {}, container {name}: {last:#?}", now.case.name, now.number);
+            self.before.insert(name.clone(), expected);
+            if !last.is_empty() {
+                self.patience = IMPATIENCE;
+                let status = mount.status();
+                panic!("{}, step {}, container {name}: {last:#?}\n{status:#}", now.case.name, now.number);
+            }
         }
     }
 }
@@ -148,11 +197,16 @@ fn comparable(tree: &BTreeMap<String, Entry>, expected: &BTreeMap<String, Entry>
 
 impl Witness for Beside {
     fn look(&mut self, now: &Moment<'_>) {
+        // The case before may have failed.
+        if now.number == 0 {
+            self.end();
+        }
         let differs = |(name, from, _): &(&str, usize, &str)| *name == now.case.name && now.number >= *from;
         // Parts of volumes that are not there are made by the containers that mount them, in the order of their beginnings and
         // mounts, and stay when they begin anew. The named cases say what of this we do as well; see docs/SEMANTICS.md.
         let has_parts = now.case.pod["spec"].to_string().contains("\"subPath");
-        if DIFFERENT.iter().any(differs) || (now.case.name == "generated" && has_parts) {
+        let lost = self.has_lost_mount_points(now);
+        if DIFFERENT.iter().any(differs) || (now.case.name == "generated" && (has_parts || lost)) {
             return;
         }
         let restarts = |change: &Change| matches!(change, Change::Restart(_));

@@ -44,7 +44,8 @@ impl Spell {
         self.last = Some(now);
         self.reads += 1;
         let place = self.places.entry((id.namespace.clone(), id.kind)).or_insert(Place { reads: 0, last: now });
-        if now - place.last > PAUSE {
+        // More reads than names: what was read has been dropped, and somebody begins once more.
+        if now - place.last > PAUSE || place.reads >= names {
             place.reads = 0;
         }
         place.reads += 1;
@@ -149,6 +150,21 @@ mod tests {
         };
         assert_eq!([enters("a"), enters("c"), enters("e")], [(true, false), (true, false), (true, true)]);
         assert!(!enters("e").0, "it has been entered");
+    }
+
+    #[test]
+    fn a_second_round_enters_namespaces_again() {
+        let now = Instant::now();
+        let mut spell = Spell::default();
+        let all = ["a", "b", "c"];
+        all.iter().for_each(|namespace| read(&mut spell, namespace, 8, now));
+        let again = all.map(|namespace| {
+            spell.read(&id(namespace, 0), 8, now);
+            let entered = (spell.enters(&id(namespace, 0)), spell.goes_forward(&id(namespace, 0)));
+            (1..8).for_each(|number| spell.read(&id(namespace, number), 8, now));
+            entered
+        });
+        assert_eq!(again, [(true, false), (true, false), (true, true)]);
     }
 
     #[test]
