@@ -88,6 +88,8 @@ pub enum Change {
     Object(ObjectId),
     /// The [`Access`] to one kind in one namespace.
     Access(Namespace, Kind),
+    /// A set of whole objects of this kind is here, all of it.
+    Gathered(Kind),
 }
 
 /// How much a store knows.
@@ -322,6 +324,11 @@ impl Store {
     /// Has the reader look at the object once more.
     pub fn look_again(&self, id: ObjectId) {
         self.update(|inner| inner.mark(Change::Object(id)));
+    }
+
+    /// Tells that a set of whole objects is here, all of it, even if there are none.
+    pub fn gathered(&self, kind: Kind) {
+        self.update(|inner| inner.mark(Change::Gathered(kind)));
     }
 
     /// The objects of one kind that are known, in one namespace or in all.

@@ -324,7 +324,13 @@ impl View {
             Change::Namespace(namespace) if self.shape.lists_namespaces() => self.take_namespace(namespace).await,
             Change::Access(namespace, kind) if self.shape.is_names() => self.take_access(&namespace, kind),
             Change::Namespace(_) | Change::Access(..) => {}
+            Change::Gathered(kind) => {
+                for pod in self.pods.hear_of_all(kind) {
+                    self.refresh_pod(&pod).await;
+                }
+            }
             Change::Object(id) => {
+                self.pods.hear_of(&id, &self.store);
                 for pod in self.pods.users_of(&id) {
                     self.refresh_pod(&pod).await;
                 }

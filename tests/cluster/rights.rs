@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Mounted, stage};
+use crate::support::api::Api;
 use crate::support::cluster::Namespace;
 use crate::support::events::Watch;
 use crate::support::kubeconfig::Context;
@@ -148,4 +149,31 @@ fn without_mounting_one_request_is_made_for_one_value() {
     let gets = asked.iter().filter(|(verb, ..)| verb == "get").count();
     // Following begins at once, and ends with the command.
     assert!(gets == 1 && asked.iter().all(|(verb, .., name, _)| name == "mine" && verb != "list"), "{asked:?}");
+}
+
+/// What was refused at first is learned all the same, also that it is not there.
+#[test]
+fn a_pods_optional_secret_may_turn_out_not_to_exist_once_that_may_be_known() {
+    let (namespace, secrets) = stage();
+    secrets.create("here", &[("k", "1")]);
+    let (user, context) = nobody(&namespace);
+    namespace.allow(&user, "get,watch", &["here"]);
+    namespace.kubectl(&["create", "role", "pods", "--verb=get,watch", "--resource=pods"]);
+    namespace.kubectl(&["create", "rolebinding", "pods", "--role=pods", &format!("--user={user}")]);
+    let api = Api::of(namespace.cluster);
+    let metadata = json!({"namespace": namespace.name, "name": "default"});
+    api.create(&json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata}));
+    let sources = ["here", "absent"].map(|name| json!({"secret": {"name": name, "optional": name == "absent"}}));
+    api.create(&json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"namespace": namespace.name, "name": "web-0"},
+        "spec": {
+            "automountServiceAccountToken": false,
+            "containers": [{"name": "c", "image": "i", "volumeMounts": [{"name": "v", "mountPath": "/v"}]}],
+            "volumes": [{"name": "v", "projected": {"sources": sources}}],
+        },
+    }));
+    let mounted = Mounted::new(context, &["--poll", "1s", "pod/web-0"]);
+    assert_eq!(mounted.try_read("c/v/k"), Err(libc::ENOENT), "it is not known what the volume has");
+    namespace.allow(&user, "get", &["absent"]);
+    wait_until("the volume", || mounted.try_read("c/v/k") == Ok("1".into()));
 }

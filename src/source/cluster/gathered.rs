@@ -48,6 +48,7 @@ impl Names for Whole {
             self.put(&mut members, object);
         }
         gone.iter().for_each(|id| self.core.store.remove(id));
+        self.core.store.gathered(self.kind);
     }
 
     fn refused(&self) {

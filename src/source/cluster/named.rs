@@ -366,6 +366,10 @@ impl Named {
     fn removed(&self) {
         self.heard.now();
         self.core.store.remove(&self.id);
-        self.answer.send_replace(Answer::Known);
+        let before = self.answer.send_replace(Answer::Known);
+        if matches!(before, Answer::Refused(_)) {
+            // Who was refused can now be told that there is none.
+            self.core.store.look_again(self.id.clone());
+        }
     }
 }

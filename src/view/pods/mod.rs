@@ -98,6 +98,26 @@ impl Pods {
         }
     }
 
+    /// There is news of an object. If that is not one of its content it is that there is none, whatever was said before.
+    pub fn hear_of(&self, id: &ObjectId, store: &Store) {
+        if store.get(id).is_none()
+            && !store.is_withdrawn(id)
+            && let Some(asked) = self.lock().asked.get_mut(id)
+        {
+            *asked = None;
+        }
+    }
+
+    /// All objects of a kind are here. Gives the shown pods for which that is news.
+    pub fn hear_of_all(&self, kind: Kind) -> Vec<ObjectId> {
+        let mut state = self.lock();
+        match &mut state.bundles {
+            Some(bundles) if kind == Kind::ClusterTrustBundle && bundles.is_err() => *bundles = Ok(()),
+            _ => return Vec::new(),
+        }
+        state.shown.keys().cloned().collect()
+    }
+
     /// Whether a shown pod needs the object: its values stay.
     pub fn uses(&self, id: &ObjectId) -> bool {
         self.lock().users.contains_key(id)
