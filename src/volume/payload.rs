@@ -58,6 +58,12 @@ impl Payload {
         found.map_or(Ok(()), |path| Err(Clash { path: path.to_owned() }))
     }
 
+    /// Whether it has the same paths with the same bytes, whatever the modes and owners.
+    pub fn says_the_same(&self, other: &Payload) -> bool {
+        let mut pairs = self.files.iter().zip(&other.files);
+        self.files.len() == other.files.len() && pairs.all(|(a, b)| a.0 == b.0 && a.1.bytes == b.1.bytes)
+    }
+
     /// The names that the volume's own directory shows: the first part of each path.
     pub fn top_names(&self) -> BTreeSet<Arc<str>> {
         self.files.keys().map(|path| path.split('/').next().unwrap_or_default().into()).collect()

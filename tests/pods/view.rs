@@ -1,5 +1,7 @@
 //! What the user types and sees of pods, workloads and nodes.
 
+use std::os::unix::fs::MetadataExt;
+
 use serde_json::{Value, json};
 
 use super::stage::Stage;
@@ -116,6 +118,72 @@ fn a_rollout_changes_the_view_of_its_workload() {
     wait_until("an empty view", || std::fs::read_dir(mount.path("")).expect("readdir").count() == 0);
     stage.api.create(&deployment("one"));
     wait_until("the old one again", || text(&mount.path("c/etc/s/k")) == "one");
+    mount.end();
+}
+
+/// New pods get new volumes: modes that no update of content brings.
+#[test]
+fn what_a_rollout_sets_up_anew_is_shown_anew_and_nothing_else() {
+    let stage = Stage::new();
+    let namespace = &stage.namespace.name;
+    stage.api.create(&json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"namespace": namespace, "name": "s"}, "stringData": {"k": "v"},
+    }));
+    let volume = |name: &str, mode: u32| json!({"name": name, "secret": {"secretName": "s", "defaultMode": mode}});
+    let mount_of = |name: &str| json!({"name": name, "mountPath": format!("/{name}")});
+    let spec = |image: &str, mode: u32, fs_group: Option<u32>| {
+        json!({
+            "automountServiceAccountToken": false, "terminationGracePeriodSeconds": 0,
+            "securityContext": {"fsGroup": fs_group},
+            "containers": [{"name": "c", "image": image, "volumeMounts": [mount_of("stays"), mount_of("changes")]}],
+            "volumes": [volume("stays", 0o644), volume("changes", mode)],
+        })
+    };
+    let deployment = |spec: Value| {
+        json!({
+            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"namespace": namespace, "name": "web"},
+            "spec": {
+                "selector": {"matchLabels": {"app": "web"}},
+                "template": {"metadata": {"labels": {"app": "web"}}, "spec": spec},
+            },
+        })
+    };
+    let pod = |spec: Value| json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"namespace": namespace, "name": "web-0"}, "spec": spec});
+    let kubeconfig = stage.namespace.cluster.kubeconfig();
+    let mounted = |source: &str, dir: &std::path::Path| {
+        Mount::new(
+            &["--kubeconfig", kubeconfig.to_str().expect("UTF-8"), "--owner", "kubelet", "-n", namespace, source],
+            dir,
+        )
+    };
+    let stat = |path: &std::path::Path| {
+        std::fs::metadata(path).map(|found| (found.mode() & 0o7777, found.gid())).map_err(|error| error.kind())
+    };
+
+    stage.api.create(&deployment(spec("one", 0o644, None)));
+    let dir = tempdir();
+    let mount = mounted("deploy/web", dir.path());
+    let key = |name: &str| mount.path(&format!("c/{name}/k"));
+    assert_eq!(stat(&key("changes")), Ok((0o644, 0)));
+    let mut watch = Watch::new(&mount.path("c/stays"));
+    let apply = |spec: Value| stage.api.merge(&deployment(spec.clone()), &deployment(spec));
+    apply(spec("two", 0o400, None));
+    wait_until("the new mode", || stat(&key("changes")) == Ok((0o400, 0)));
+    assert_eq!((text(&key("changes")), text(&key("stays"))), ("v".into(), "v".into()));
+    assert_eq!(watch.seen(), [""; 0]);
+    apply(spec("three", 0o400, Some(2000)));
+    wait_until("the group", || stat(&key("changes")) == Ok((0o440, 2000)) && stat(&key("stays")) == Ok((0o644, 2000)));
+    watch.wait_for("DELETE_SELF");
+    mount.end();
+
+    stage.api.create(&pod(spec("one", 0o644, None)));
+    let mount = mounted("pod/web-0", dir.path());
+    let key = |name: &str| mount.path(&format!("c/{name}/k"));
+    assert_eq!(stat(&key("changes")), Ok((0o644, 0)));
+    stage.api.ensure_gone(&pod(Value::Null));
+    stage.api.create(&pod(spec("one", 0o400, None)));
+    wait_until("the other pod's mode", || stat(&key("changes")) == Ok((0o400, 0)));
+    assert_eq!(stat(&key("stays")), Ok((0o644, 0)));
     mount.end();
 }
 

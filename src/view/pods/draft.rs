@@ -3,15 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::places::{Content, Contents, Path, Places, Work};
+use super::places::{Content, Contents, Path, Work};
 use super::skeleton::{Below, Outlook, container};
-use super::{Knowledge, Shown, Stage, State, VolumeState};
+use super::{Knowledge, Life, Look, Shown, Stage, State, VolumeState};
 use crate::object::ObjectId;
 use crate::object::pod::{PodVolume, VolumeSource};
 use crate::pod::{self, Mount, Mounts, Problem, Subject};
 use crate::store::Store;
 use crate::view::{Options, generation_name};
-use crate::volume::{Backing, Layout, NewNode, Ownership, Payload};
+use crate::volume::{Backing, Clash, Layout, NewNode, Ownership, Payload};
 
 /// All mounts of a pod by container, and what is wrong with some.
 #[derive(Default)]
@@ -73,6 +73,7 @@ impl State {
     fn work_out(&self, shown: &mut Shown, subject: &Subject, store: &Store, options: &Options) -> (Below, Contents) {
         let knowledge = Knowledge { store, state: self };
         let mounts = AllMounts::of(subject, &knowledge);
+        let life = Arc::new(Life::of(subject));
         let fs_group = subject.pod.spec.security_context.fs_group;
         let ownership = Ownership { fs_group, ..options.ownership };
         let mut known = std::mem::take(&mut shown.volumes);
@@ -82,7 +83,22 @@ impl State {
             let (name, mut state) = known
                 .remove_entry(&*volume.name)
                 .unwrap_or_else(|| (volume.name.as_str().into(), VolumeState::default()));
-            let nested = state.take(&shown.places, subject, volume, &knowledge);
+            let (backing, layout) = match &volume.source {
+                // Nothing is written there.
+                VolumeSource::Other { in_memory: true, .. } => (Backing::Memory, Layout::Flat),
+                VolumeSource::Other { .. } => (Backing::Disk, Layout::Flat),
+                _ => (pod::backing(volume).unwrap_or(Backing::Memory), options.layout),
+            };
+            let look = Look { backing, layout, ownership };
+            let is_another = state.life.as_ref() != Some(&life);
+            let can_write = |payload: &Payload| shown.places.can_write(&name, payload);
+            // A pod that begins has nothing in the way of its files.
+            let check = |payload: &Payload| if is_another { payload.check() } else { can_write(payload) };
+            let (payload, nested) = state.work_out(subject, volume, &knowledge, check);
+            if let Some(payload) = payload {
+                let is_fixed = options.strict.parts || can_write(&payload).is_err();
+                state.take(&life, payload, look, is_fixed);
+            }
             if state.payload.is_some() && !state.started {
                 let outlook = Outlook { files: state.files(options), ..Outlook::default() };
                 // Below the generation's link a directory would go with the generation.
@@ -90,16 +106,10 @@ impl State {
                 state.made = outlook.missing(mounts.parts(&name)).filter(lasts).map(str::to_owned).collect();
                 state.started = true;
             }
-            let outlook = Outlook { nested, made: state.made.clone(), files: state.files(options) };
-            let (backing, layout) = match &volume.source {
-                // Nothing is written there.
-                VolumeSource::Other { in_memory: true, .. } => (Backing::Memory, Layout::Flat),
-                VolumeSource::Other { .. } => (Backing::Disk, Layout::Flat),
-                _ => (pod::backing(volume).unwrap_or(Backing::Memory), options.layout),
-            };
-            let payload = state.payload.clone();
-            contents
-                .insert(name.clone(), Content { backing, layout, ownership, payload, generation: generation_name() });
+            let (number, made) = (state.number, state.made.clone());
+            let outlook = Outlook { number, nested, made, files: state.files(options) };
+            let (payload, generation) = (state.payload.clone(), state.generation.clone());
+            contents.insert(name.clone(), Content { look: state.look.unwrap_or(look), payload, generation });
             outlooks.insert(name.clone(), outlook);
             shown.volumes.insert(name, state);
         }
@@ -146,22 +156,24 @@ fn tell_foreign(subject: &Subject, shown: &Shown) {
 }
 
 impl VolumeState {
-    /// Works the volume out; if that fails it keeps its payload. Gives the paths in it at which others are mounted.
-    fn take(
+    /// Works the volume out, and gives the paths in it at which others are mounted. If that fails it keeps its payload.
+    fn work_out(
         &mut self,
-        places: &Places,
         subject: &Subject,
         volume: &PodVolume,
         knowledge: &Knowledge,
-    ) -> BTreeSet<String> {
+        check: impl Fn(&Payload) -> Result<(), Clash>,
+    ) -> (Option<Payload>, BTreeSet<String>) {
         let nested = pod::nested(subject, &volume.name);
-        if let VolumeSource::Other { kind, .. } = &volume.source {
-            self.foreign = Some(kind.clone());
-            self.payload = Some(Payload::default());
-            return nested.unwrap_or_default();
+        self.foreign = match &volume.source {
+            VolumeSource::Other { kind, .. } => Some(kind.clone()),
+            _ => None,
+        };
+        if self.foreign.is_some() {
+            return (Some(Payload::default()), nested.unwrap_or_default());
         }
         let payload = pod::collect(subject, volume, knowledge).and_then(|payload| {
-            places.can_write(&volume.name, &payload).map_err(|clash| vec![clash.into()])?;
+            check(&payload).map_err(|clash| vec![clash.into()])?;
             Ok(payload)
         });
         let (payload, nested, problems) = match (payload, nested) {
@@ -170,12 +182,7 @@ impl VolumeState {
             (Err(problems), nested) => (None, nested.unwrap_or_default(), problems),
         };
         self.withdrawn = false;
-        if let Some(payload) = payload {
-            if self.first.is_none() {
-                self.first = Some(payload.iter().map(|(path, _)| path.clone()).collect());
-            }
-            self.payload = Some(payload);
-        } else if pod::needs(subject, volume).objects.iter().any(|id| knowledge.store.is_withdrawn(id)) {
+        if payload.is_none() && pod::needs(subject, volume).objects.iter().any(|id| knowledge.store.is_withdrawn(id)) {
             self.withdrawn = true;
             self.payload = None;
         }
@@ -183,7 +190,30 @@ impl VolumeState {
             warn(&subject.id, &volume.name, &problems, self.payload.is_some());
             self.problems = problems;
         }
-        nested
+        (payload, nested)
+    }
+
+    /// Shows a payload from now on. What says the same as before stays as it is, with its modes and owners, as long as the
+    /// pod is the same. `is_fixed`: what another pod had cannot be made like this payload where it is.
+    fn take(&mut self, life: &Arc<Life>, payload: Payload, look: Look, is_fixed: bool) {
+        let says_the_same = self.payload.as_ref().is_some_and(|old| old.says_the_same(&payload));
+        let is_another = self.life.as_ref() != Some(life);
+        if is_another {
+            let looks_the_same = self.look == Some(look) && (!says_the_same || self.payload.as_ref() == Some(&payload));
+            if self.payload.is_some() && (!looks_the_same || is_fixed) {
+                self.number += 1;
+            }
+            self.life = Some(life.clone());
+            self.look = Some(look);
+            self.first = Some(payload.iter().map(|(path, _)| path.clone()).collect());
+            self.started = false;
+        }
+        if is_another || !says_the_same {
+            self.payload = Some(payload);
+        }
+        if !says_the_same {
+            self.generation = generation_name();
+        }
     }
 
     /// The paths that decide what mounted parts are.

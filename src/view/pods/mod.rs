@@ -15,10 +15,11 @@ pub(super) use show::running;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use crate::object::pod::PodSpec;
 use crate::object::{Body, Kind, Object, ObjectId, TokenAsk, Value};
-use crate::pod::{Have, Lookup, Needs, Problem};
+use crate::pod::{Have, Lookup, Needs, Problem, Subject};
 use crate::store::{Known, Refusal, Store};
-use crate::volume::Payload;
+use crate::volume::{Backing, Layout, Ownership, Payload};
 use places::Places;
 use skeleton::Below;
 use tokens::Tokens;
@@ -64,11 +65,37 @@ struct Shown {
     needs: BTreeSet<ObjectId>,
 }
 
+/// What makes a pod another one although its name is the same: a deleted one may come back, and a template may change, whose
+/// new pods get new volumes. A pod's own volumes stay what they are: the kubelet writes them for the sake of content only.
+#[derive(Debug, PartialEq, Eq)]
+enum Life {
+    /// The uid.
+    Pod(Arc<str>),
+    Template(PodSpec),
+}
+
+/// What of a volume is set when it is set up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Look {
+    backing: Backing,
+    layout: Layout,
+    /// With the pod's fsGroup in it.
+    ownership: Ownership,
+}
+
 /// A volume of a shown pod.
 #[derive(Default)]
 struct VolumeState {
+    /// The pod that it was worked out for at last.
+    life: Option<Arc<Life>>,
+    /// Counts the times that it was set up so that its directory cannot stay.
+    number: u32,
     /// What it shows; `None` until it could be worked out for the first time.
     payload: Option<Payload>,
+    /// How it shows that.
+    look: Option<Look>,
+    /// The name of its newest generation.
+    generation: Arc<str>,
     /// The paths of its first payload.
     first: Option<BTreeSet<Arc<str>>>,
     /// Parts of it that were made because somebody mounts them and they were not there.
@@ -169,6 +196,15 @@ impl State {
         !self.not_asked(needs).is_empty()
             || needs.tokens.iter().any(|ask| matches!(self.tokens.get(ask), Have::Unknown))
             || (needs.bundles && self.bundles.is_none())
+    }
+}
+
+impl Life {
+    fn of(subject: &Subject) -> Self {
+        match subject.is_live() {
+            true => Life::Pod(subject.uid.clone()),
+            false => Life::Template(subject.pod.spec.clone()),
+        }
     }
 }
 

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::Look;
 use super::skeleton::{Below, Is, Spot};
-use crate::volume::{Backing, Layout, NewBody, NewNode, Ownership, Payload, Step, Volume};
+use crate::volume::{Layout, NewBody, NewNode, Ownership, Payload, Step, Volume};
 
 /// A path below the pod's directory.
 pub(super) type Path = Vec<Arc<str>>;
@@ -15,10 +16,7 @@ pub(super) type Work = (Path, Vec<Step>);
 /// One volume of a pod, as it is to be shown.
 #[derive(Clone, Debug)]
 pub(super) struct Content {
-    pub backing: Backing,
-    pub layout: Layout,
-    /// With the pod's fsGroup in it.
-    pub ownership: Ownership,
+    pub look: Look,
     /// `None`: never set up.
     pub payload: Option<Payload>,
     /// The name of its newest generation.
@@ -111,19 +109,17 @@ impl Places {
         let mut children = self.children(path, &spot.below, contents);
         let content = match &spot.is {
             Is::Dir => None,
-            Is::Mountpoint(volume)
-            | Is::Made(volume)
-            | Is::Volume(volume)
-            | Is::Part(volume, _)
-            | Is::File(volume, _) => contents.get_key_value(volume),
+            Is::Mountpoint(of) | Is::Made(of) | Is::Volume(of) | Is::Part(of, _) | Is::File(of, _) => {
+                contents.get_key_value(&of.volume)
+            }
         };
         let Some((volume, content)) = content else { return NewNode::dir(self.ownership.dir(0o755), children) };
         let (part, layout) = match &spot.is {
             Is::Part(_, part) => (Part::Dir(part.clone()), Layout::Flat),
             Is::File(_, part) => (Part::File(part.clone()), Layout::Flat),
-            _ => (Part::All, content.layout),
+            _ => (Part::All, content.look.layout),
         };
-        let mut shown = Volume::new(content.backing, layout, content.ownership);
+        let mut shown = Volume::new(content.look.backing, layout, content.look.ownership);
         shown.take_names(spot.below.keys().cloned());
         let (of_root, of_directory) = (shown.root_attr(), shown.directory_attr());
         match spot.is {

@@ -18,6 +18,13 @@ pub(super) struct Spot {
     pub below: Below,
 }
 
+/// A volume of the pod. One that was set up anew for another pod under the same name is another one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Instance {
+    pub volume: Arc<str>,
+    pub number: u32,
+}
+
 /// What a name is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) enum Is {
@@ -25,20 +32,22 @@ pub(super) enum Is {
     /// A directory on the way to a mount.
     Dir,
     /// A directory that the kubelet makes in this volume, where another one is mounted in some container.
-    Mountpoint(Arc<str>),
+    Mountpoint(Instance),
     /// A directory that it makes because somebody mounts a part of this volume that is not there.
-    Made(Arc<str>),
+    Made(Instance),
     /// The whole of a volume.
-    Volume(Arc<str>),
+    Volume(Instance),
     /// A directory of a volume, by its path there.
-    Part(Arc<str>, Arc<str>),
+    Part(Instance, Arc<str>),
     /// A file of a volume, by its path there.
-    File(Arc<str>, Arc<str>),
+    File(Instance, Arc<str>),
 }
 
 /// What a skeleton must know of a volume.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Outlook {
+    /// [`Instance::number`].
+    pub number: u32,
     /// Relative paths of directories that are made in it for mounts of others.
     pub nested: BTreeSet<String>,
     /// And of those that are made because somebody mounts them.
@@ -80,13 +89,14 @@ pub(super) fn container(mounts: &[Mount], volumes: &BTreeMap<Arc<str>, Outlook>)
     let mut root = Spot::default();
     for mount in mounts {
         let Some((name, outlook)) = volumes.get_key_value(&*mount.volume) else { continue };
-        let spot = mounted(mount, name, outlook);
+        let instance = Instance { volume: name.clone(), number: outlook.number };
+        let spot = mounted(mount, &instance, outlook);
         place(&mut root, &mount.path, spot);
     }
     root
 }
 
-fn mounted(mount: &Mount, volume: &Arc<str>, outlook: &Outlook) -> Spot {
+fn mounted(mount: &Mount, volume: &Instance, outlook: &Outlook) -> Spot {
     let part = in_generation(&mount.sub_path);
     if mount.sub_path.is_empty() {
         whole(volume, outlook)
@@ -105,7 +115,7 @@ fn mounted(mount: &Mount, volume: &Arc<str>, outlook: &Outlook) -> Spot {
 }
 
 /// A whole volume, with the directories that are made in it.
-fn whole(volume: &Arc<str>, outlook: &Outlook) -> Spot {
+fn whole(volume: &Instance, outlook: &Outlook) -> Spot {
     let mut spot = Spot { is: Is::Volume(volume.clone()), below: Below::new() };
     for path in &outlook.nested {
         lead(&mut spot, path, &Is::Mountpoint(volume.clone()));
@@ -138,7 +148,12 @@ mod tests {
 
     fn ours(nested: &[&str], files: &[&str]) -> Outlook {
         let files = Some(files.iter().map(|file| (*file).into()).collect());
-        Outlook { made: BTreeSet::new(), nested: nested.iter().map(|path| (*path).to_owned()).collect(), files }
+        Outlook {
+            number: 0,
+            made: BTreeSet::new(),
+            nested: nested.iter().map(|path| (*path).to_owned()).collect(),
+            files,
+        }
     }
 
     fn drawn(spot: &Spot, at: &str, lines: &mut Vec<String>) {
@@ -146,11 +161,11 @@ mod tests {
             let path = format!("{at}{name}");
             lines.push(match &spot.is {
                 Is::Dir => path.clone(),
-                Is::Made(volume) => format!("{path} made in {volume}"),
-                Is::Mountpoint(volume) => format!("{path} in {volume}"),
-                Is::Volume(volume) => format!("{path} = {volume}"),
-                Is::Part(volume, part) => format!("{path} = {volume}:{part}/"),
-                Is::File(volume, part) => format!("{path} = {volume}:{part}"),
+                Is::Made(of) => format!("{path} made in {}", of.volume),
+                Is::Mountpoint(of) => format!("{path} in {}", of.volume),
+                Is::Volume(of) => format!("{path} = {}", of.volume),
+                Is::Part(of, part) => format!("{path} = {}:{part}/", of.volume),
+                Is::File(of, part) => format!("{path} = {}:{part}", of.volume),
             });
             drawn(spot, &format!("{path}/"), lines);
         }
