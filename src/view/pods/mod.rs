@@ -6,10 +6,14 @@
 
 mod draft;
 mod places;
+mod report;
+mod resync;
 mod show;
 mod skeleton;
 mod tokens;
 
+pub use report::{PodProblem, PodsReport};
+pub use resync::SYNC_PERIOD;
 pub(super) use show::running;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -20,6 +24,7 @@ use crate::pod::{Have, Lookup, Needs, Problem};
 use crate::store::{Known, Refusal, Store};
 use crate::volume::Payload;
 use places::Places;
+use resync::Resync;
 use skeleton::Below;
 use tokens::Tokens;
 
@@ -59,9 +64,10 @@ struct Shown {
     skeleton: Below,
     places: Places,
     volumes: BTreeMap<Arc<str>, VolumeState>,
-    /// Mounts and containers that cannot be shown as they are asked for.
-    problems: Vec<Problem>,
+    /// Containers of which something cannot be shown as it is asked for, and why.
+    problems: Vec<(Arc<str>, Problem)>,
     needs: BTreeSet<ObjectId>,
+    resync: Resync,
 }
 
 /// A volume of a shown pod.
