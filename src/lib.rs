@@ -10,6 +10,7 @@
 //!
 //! Without FUSE, [`sync`] has the publisher's steps make real files.
 
+mod chance;
 pub mod check;
 pub mod cli;
 pub mod daemon;

@@ -7,6 +7,7 @@ mod objects;
 mod outage;
 mod pods;
 mod refusals;
+mod renewal;
 mod requests;
 mod restart;
 mod rights;

@@ -7,7 +7,7 @@ use clap::ValueEnum;
 
 use super::args::{gid, octal_mode, uid, unit};
 use crate::daemon::OnChange;
-use crate::view::{Options, Strict};
+use crate::view::{Options, SYNC_PERIOD, Strict};
 use crate::volume::{Layout, Owner, Ownership};
 
 /// How files look.
@@ -32,9 +32,9 @@ pub struct LookArgs {
     #[arg(long, value_name = "MODE", value_parser = octal_mode, help_heading = "How it looks")]
     dir_mode: Option<u32>,
 
-    /// Be as stiff as the kubelet: mounted parts of volumes (subPath) never change
+    /// Be as stiff as the kubelet, in all that is named here, or, without WHAT, in all of it
     #[arg(long, value_enum, value_name = "WHAT", value_delimiter = ',', num_args = 0.., require_equals = true,
-        default_missing_value = "subpath", help_heading = "Pods")]
+        default_missing_values = ["subpath", "updates"], help_heading = "Pods")]
     strict_kubelet: Vec<StrictArg>,
     /// Ask for no service account tokens: their files are absent
     #[arg(long, help_heading = "Pods")]
@@ -73,12 +73,16 @@ pub enum OwnerArg {
 pub enum StrictArg {
     /// Mounted parts of volumes stay what they were
     Subpath,
+    /// Updates show after 60 to 90 seconds, or when the pod itself changes
+    Updates,
 }
 
 impl LookArgs {
     /// How a view shows what it shows, with these owners and modes.
     pub fn options(&self, ownership: Ownership, patience: Duration) -> Options {
-        let strict = Strict { parts: self.strict_kubelet.contains(&StrictArg::Subpath) };
+        let is_strict = |what| self.strict_kubelet.contains(&what);
+        let updates = is_strict(StrictArg::Updates).then_some(SYNC_PERIOD);
+        let strict = Strict { parts: is_strict(StrictArg::Subpath), updates };
         Options { strict, no_tokens: self.no_tokens, ..Options::new(self.layout.into(), ownership, patience) }
     }
 

@@ -15,7 +15,8 @@ use crate::exit::{Code, Failure};
 Examples:
   secretfs status
   secretfs status -o wide
-  secretfs status -o json | jq -r '.[].mountpoint'")]
+  secretfs status -o json | jq -r '.[].mountpoint'
+  secretfs status -o json | jq -e 'all(.problems == [])'    # false: some pod's files are not complete")]
 pub struct Args {
     /// Output format
     #[arg(short, long, value_enum)]
@@ -29,6 +30,9 @@ enum Format {
     /// More columns, and below them how fresh each list and object is
     Wide,
 }
+
+/// How many problems are named below each mount.
+const REMARKS: usize = 10;
 
 /// Runs the verb.
 pub fn run(args: &Args) -> Result<u8, Failure> {
@@ -45,7 +49,12 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
     let wide = args.output == Some(Format::Wide);
     let mut rows = vec![header(wide)];
     rows.extend(all.iter().map(|status| row(status, wide)));
-    let mut lines = columns(&rows);
+    let mut table = columns(&rows).into_iter();
+    let mut lines: Vec<String> = table.next().into_iter().collect();
+    for (line, status) in table.zip(&all) {
+        lines.push(line);
+        lines.extend(remarks(status).map(|remark| format!("  {}", remark.replace(char::is_control, "?"))));
+    }
     let mut rows = vec![["KNOWN", "FRESHNESS", "CONFIRMED", "MOUNTPOINT"].map(str::to_owned).to_vec()];
     rows.extend(all.iter().filter(|_| wide).flat_map(fresh_rows));
     if rows.len() > 1 {
@@ -53,6 +62,17 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
         lines.extend(columns(&rows));
     }
     output::lines(lines)
+}
+
+/// What a mount of pods does not show as the pods have it.
+fn remarks(status: &Status) -> impl Iterator<Item = String> {
+    let more = status.problems_more + status.problems.len().saturating_sub(REMARKS);
+    let problems = status.problems.iter().take(REMARKS).map(ToString::to_string);
+    let more = (more > 0).then(|| format!("and {more} more: secretfs status -o json"));
+    let kinds = status.shown_empty.iter().map(|(kind, count)| format!("{kind} ({count})")).collect::<Vec<_>>();
+    let empty = (!kinds.is_empty())
+        .then(|| format!("shown as empty directories, as no API server has their files: {}", kinds.join(", ")));
+    problems.chain(more).chain(empty)
 }
 
 /// One row for each list and object that a mount keeps.

@@ -15,6 +15,7 @@ use tokio::net::UnixListener;
 use crate::source::Source;
 use crate::source::freshness::{Freshness, Knowledge, State};
 use crate::store::Store;
+use crate::view::{PodProblem, PodsReport, View};
 
 /// How long an answer may take, from connecting to the last byte.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -61,6 +62,15 @@ pub struct Status {
     /// How many objects `kept` leaves out, none of them less fresh than those in it.
     #[serde(default)]
     pub kept_more: usize,
+    /// What of the shown pods cannot be shown as the pods ask for it.
+    #[serde(default)]
+    pub problems: Vec<PodProblem>,
+    /// How many problems `problems` leaves out.
+    #[serde(default)]
+    pub problems_more: usize,
+    /// How many volumes of pods are shown as empty directories because no API server has their files, by what they are.
+    #[serde(default)]
+    pub shown_empty: BTreeMap<String, usize>,
 }
 
 /// How fresh it is what is known of something.
@@ -75,6 +85,13 @@ pub struct Fresh {
 
 /// How many objects or lists one answer names: what `status` asks for stays small whatever a mount keeps.
 const NAMED: usize = 1000;
+
+/// The same for problems of pods, and how many characters each of them may have: it may quote a path of a pod.
+const PROBLEMS: usize = 200;
+const REASON: usize = 1000;
+
+/// What is read of an answer, in bytes: more than all of the above.
+const ANSWER: u64 = 4 << 20;
 
 impl Fresh {
     fn new(what: String, freshness: &Freshness, now: SystemTime) -> Self {
@@ -104,12 +121,28 @@ impl Status {
         self.lists = Fresh::all(knowledge.lists, now).0;
         (self.kept, self.kept_more) = Fresh::all(knowledge.objects, now);
     }
+
+    /// Takes over what is wrong with pods, in as many words as an answer may have.
+    pub fn tell(&mut self, report: PodsReport) {
+        let PodsReport { mut problems, shown_empty } = report;
+        self.problems_more = problems.len().saturating_sub(PROBLEMS);
+        problems.truncate(PROBLEMS);
+        for problem in &mut problems {
+            if let Some((end, _)) = problem.reason.char_indices().nth(REASON) {
+                problem.reason.truncate(end);
+                problem.reason.push('…');
+            }
+        }
+        self.problems = problems;
+        self.shown_empty = shown_empty;
+    }
 }
 
 /// What every daemon knows of what it keeps.
 pub struct Kept<'a> {
     pub source: &'a dyn Source,
     pub store: &'a Store,
+    pub view: &'a View,
     /// SOURCE in the fstab form.
     pub name: &'a str,
     pub since: SystemTime,
@@ -142,8 +175,12 @@ impl Kept<'_> {
             lists: Vec::new(),
             kept: Vec::new(),
             kept_more: 0,
+            problems: Vec::new(),
+            problems_more: 0,
+            shown_empty: BTreeMap::new(),
         };
         status.know(self.source.knowledge());
+        status.tell(self.view.pods_report());
         status
     }
 }
@@ -253,7 +290,7 @@ fn ask(path: &Path) -> std::io::Result<Status> {
     let mut stream = UnixStream::connect(path)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     let mut answer = Vec::new();
-    (&mut stream).take(1 << 20).read_to_end(&mut answer)?;
+    (&mut stream).take(ANSWER).read_to_end(&mut answer)?;
     serde_json::from_slice(&answer).map_err(std::io::Error::other)
 }
 

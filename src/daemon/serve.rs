@@ -172,7 +172,7 @@ fn mountpoint(plan: &Plan, attached: &Attached) -> PathBuf {
 }
 
 fn status(plan: &Plan, attached: &Attached, counts: &Counts, announced: bool, since: SystemTime) -> Status {
-    let kept = Kept { source: &*plan.source, store: &plan.store, name: &plan.name, since };
+    let kept = Kept { source: &*plan.source, store: &plan.store, view: &plan.view, name: &plan.name, since };
     Status {
         method: format!("{:?}", attached.method).to_lowercase(),
         announced,

@@ -102,7 +102,7 @@ async fn begin(plan: &Writing, mirror: &Arc<Mirror>) -> Result<(), Failure> {
 }
 
 fn status(plan: &Writing, mirror: &Mirror, since: SystemTime) -> Status {
-    let kept = Kept { source: &*plan.source, store: &plan.store, name: &plan.name, since };
+    let kept = Kept { source: &*plan.source, store: &plan.store, view: &plan.view, name: &plan.name, since };
     let mut status = kept.status(mirror.path());
     if let Some((since, why)) = mirror.trouble() {
         (status.trouble_since, status.trouble) = (Some(seconds(since)), Some(why));

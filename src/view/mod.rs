@@ -13,6 +13,7 @@ mod pods;
 mod shape;
 
 use pods::Pods;
+pub use pods::{PodProblem, PodsReport, SYNC_PERIOD};
 pub use shape::Shape;
 use shape::walk;
 
@@ -62,6 +63,9 @@ impl Options {
 pub struct Strict {
     /// Parts of volumes (subPath) stay what they were at first.
     pub parts: bool,
+    /// Volumes of pods are brought up to date when their pod changes, and otherwise after this time or up to half of it more:
+    /// [`SYNC_PERIOD`] is the kubelet's. `None`: at once.
+    pub updates: Option<Duration>,
 }
 
 /// How the kernel is told what no system call tells it.
@@ -129,6 +133,11 @@ impl View {
 
     pub fn tree(&self) -> Arc<Tree> {
         self.tree.clone()
+    }
+
+    /// What of the shown pods is not as in the pods.
+    pub fn pods_report(&self) -> PodsReport {
+        self.pods.report()
     }
 
     fn volumes(&self) -> MutexGuard<'_, HashMap<ObjectId, Volume>> {

@@ -236,3 +236,154 @@ fn pods_are_a_kind_of_a_namespaces_view() {
     let output = run(wrong.args(["mount", "--kinds", "nodes", "."]));
     assert!(!output.status.success() && said(&output).contains("no kind to show"), "{}", said(&output));
 }
+
+/// What `secretfs status` prints below the row of a mount.
+fn remarks(mount: &Mount) -> Vec<String> {
+    let told = succeed(secretfs().arg("status"));
+    let mut lines = told.lines().skip_while(|line| line.split_whitespace().next() != mount.dir.to_str());
+    assert!(lines.next().is_some(), "{told}");
+    lines.take_while(|line| line.starts_with("  ")).map(|line| line.trim_start().to_owned()).collect()
+}
+
+#[test]
+fn status_names_what_a_pod_lacks_until_it_is_there() {
+    let stage = Stage::new();
+    let namespace = &stage.namespace.name;
+    let mut pod = pod(&stage, "p", "s");
+    pod["spec"]["volumes"].as_array_mut().expect("volumes").extend([
+        json!({"name": "scratch", "emptyDir": {}}),
+        json!({"name": "key", "configMap": {"name": "c", "items": [{"key": "absent", "path": "k"}]}}),
+    ]);
+    pod["spec"]["containers"][0]["volumeMounts"].as_array_mut().expect("mounts").extend([
+        json!({"name": "scratch", "mountPath": "/tmp"}),
+        json!({"name": "key", "mountPath": "/etc/key"}),
+        json!({"name": "key", "mountPath": "/etc/sub", "subPathExpr": "$(VARIABLE)"}),
+    ]);
+    pod["spec"]["containers"][0]["env"] = json!([
+        {"name": "VARIABLE", "valueFrom": {"configMapKeyRef": {"name": "variables", "key": "k"}}},
+    ]);
+    let config_map = |name: &str, key: &str| {
+        json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"namespace": namespace, "name": name},
+            "data": {key: "the-value"},
+        })
+    };
+    let secret = json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"namespace": namespace, "name": "s"},
+        "stringData": {"k": "the-value"},
+    });
+    stage.api.create(&config_map("c", "present"));
+    stage.api.create(&pod);
+    let dir = tempdir();
+    let kubeconfig = stage.namespace.cluster.kubeconfig();
+    let args = ["--kubeconfig", kubeconfig.to_str().expect("UTF-8"), "-n", namespace, "pod/p"];
+    let mount = Mount::new(&args, dir.path());
+    let missing = |object: &str, then: &str| {
+        format!("{namespace}/{object} does not exist: create it, or mark the reference to it as optional{then}")
+    };
+    let key =
+        format!("{namespace}/cm/c has no key \"absent\": add it, or mark the reference to it as optional; it is empty");
+    let whose = format!("{namespace}/p");
+    let no_secret = json!({"pod": whose, "volume": "s", "reason": missing("secret/s", "; it is empty")});
+    let no_key = json!({"pod": whose, "volume": "key", "reason": key});
+    let no_variable = json!({"pod": whose, "container": "c", "reason": missing("cm/variables", "")});
+    let status = mount.status();
+    assert_eq!(status["problems"], json!([no_key, no_secret, no_variable]));
+    assert_eq!(status["shown_empty"], json!({"emptyDir": 1}));
+    assert_eq!(
+        remarks(&mount),
+        [
+            format!("{whose}: volume key: {key}"),
+            format!("{whose}: volume s: {}", missing("secret/s", "; it is empty")),
+            format!("{whose}: container c: {}", missing("cm/variables", "")),
+            "shown as empty directories, as no API server has their files: emptyDir (1)".to_owned(),
+        ]
+    );
+
+    // What is mended is not named any more.
+    let problems = |expected: Value| {
+        wait_until(&expected.to_string(), || mount.status()["problems"] == expected);
+    };
+    stage.api.create(&secret);
+    problems(json!([no_key, no_variable]));
+    stage.api.create(&config_map("variables", "k"));
+    problems(json!([no_key]));
+    stage.api.replace(&config_map("c", "absent"));
+    problems(json!([]));
+    assert_eq!(text(&mount.path("c/etc/s/k")), "the-value");
+
+    // What cannot be refreshed stays, and is named.
+    stage.api.delete(&secret);
+    let stuck = json!({"pod": whose, "volume": "s", "reason": missing("secret/s", "; it keeps what it shows")});
+    problems(json!([stuck]));
+    assert_eq!(text(&mount.path("c/etc/s/k")), "the-value");
+    assert!(!succeed(secretfs().args(["status", "-o", "json"])).contains("the-value"));
+    // A pod that is gone lacks nothing.
+    stage.api.delete(&pod);
+    problems(json!([]));
+    assert_eq!(mount.status()["shown_empty"], json!({}));
+    mount.end();
+}
+
+#[test]
+fn of_many_problems_status_prints_ten_and_counts_the_others() {
+    let sandbox = Sandbox::new();
+    sandbox.mkdir("view");
+    let names: Vec<String> = (10..22).map(|number| format!("v{number}")).collect();
+    let volumes: Vec<Value> =
+        names.iter().map(|name| json!({"name": name, "secret": {"secretName": "none"}})).collect();
+    let mounts: Vec<Value> = names.iter().map(|name| json!({"name": name, "mountPath": format!("/{name}")})).collect();
+    let mut pod =
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": template_spec("s", None)});
+    pod["spec"]["volumes"] = json!(volumes);
+    pod["spec"]["containers"][0]["volumeMounts"] = json!(mounts);
+    sandbox.write("all.yaml", pod.to_string());
+    succeed(&mut sandbox.bash("secretfs mount -f all.yaml pod/p ./view"));
+    let mount = Mount::of(&sandbox.path("view"));
+    let remarks = remarks(&mount);
+    assert_eq!(remarks.len(), 11, "{remarks:#?}");
+    assert!(remarks[9].starts_with("default/p: volume v19: default/secret/none does not exist"), "{remarks:#?}");
+    assert_eq!(remarks[10], "and 2 more: secretfs status -o json");
+    assert_eq!(mount.status()["problems"].as_array().expect("a list").len(), 12);
+    succeed(&mut sandbox.bash("secretfs umount ./view"));
+}
+
+#[test]
+fn with_strict_updates_a_change_shows_when_the_kubelet_would_look_at_the_pod() {
+    let stage = Stage::new();
+    let namespace = &stage.namespace.name;
+    let secret = |value: &str| {
+        json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": {"namespace": namespace, "name": "s"},
+            "stringData": {"k": value},
+        })
+    };
+    stage.api.create(&secret("one"));
+    let pod = pod(&stage, "p", "s");
+    stage.api.create(&pod);
+    let kubeconfig = stage.namespace.cluster.kubeconfig();
+    let mount = |args: &[&str], dir: &tempfile::TempDir| {
+        let cluster = ["--kubeconfig", kubeconfig.to_str().expect("UTF-8"), "-n", namespace];
+        Mount::new(&[&cluster, args].concat(), dir.path())
+    };
+    let dirs = [tempdir(), tempdir(), tempdir()];
+    let of_namespace = format!("ns/{namespace}");
+    let late = mount(&["--strict-kubelet=subpath,updates", "pod/p"], &dirs[0]);
+    let both = mount(&["--strict-kubelet", "--kinds", "secrets,pods", &of_namespace], &dirs[1]);
+    let at_once = mount(&["--strict-kubelet=subpath", "pod/p"], &dirs[2]);
+    let key = "c/etc/s/k";
+    let in_pods = format!("pods/p/{key}");
+    let shows = |mount: &Mount, path: &str, value: &str| text(&mount.path(path)) == value;
+    for (mount, path) in [(&late, key), (&both, &in_pods), (&both, "secrets/s/k"), (&at_once, key)] {
+        assert!(shows(mount, path, "one"), "{path}");
+    }
+
+    stage.api.replace(&secret("two"));
+    wait_until("the update where it shows at once", || shows(&at_once, key, "two"));
+    // An object by itself has no pod that would be synced. Where it shows, the pod that needs it has been looked at before.
+    wait_until("the update of the object", || shows(&both, "secrets/s/k", "two"));
+    assert!(shows(&both, &in_pods, "one") && shows(&late, key, "one"));
+    stage.api.merge(&pod, &json!({"metadata": {"labels": {"changed": "yes"}}}));
+    wait_until("the update where the pod has changed", || shows(&late, key, "two") && shows(&both, &in_pods, "two"));
+    [late, both, at_once].into_iter().for_each(Mount::end);
+}

@@ -1,7 +1,8 @@
 //! How long to wait before the next attempt.
 
-use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
+
+use crate::chance;
 
 /// Delays that double up to a limit, each shortened at random by up to half so that many clients do not come at once.
 #[derive(Debug)]
@@ -27,7 +28,7 @@ impl Backoff {
     }
 
     pub fn delay(&mut self) -> Duration {
-        let delay = self.next.mul_f64(0.5 + 0.5 * random_fraction());
+        let delay = self.next.mul_f64(0.5 + 0.5 * chance::fraction());
         self.next = (self.next * 2).min(self.limit);
         delay
     }
@@ -35,11 +36,6 @@ impl Backoff {
     pub fn reset(&mut self) {
         self.next = self.first;
     }
-}
-
-/// A number from 0 to below 1. The standard library seeds its hash tables at random, which is all the chance needed here.
-pub fn random_fraction() -> f64 {
-    (RandomState::new().hash_one(0u8) >> 11) as f64 / (1u64 << 53) as f64
 }
 
 #[cfg(test)]

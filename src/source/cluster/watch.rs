@@ -15,11 +15,11 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout_at};
 
-use super::backoff::random_fraction;
 use super::buffer::Lines;
 use super::client::{Client, Stream};
 use super::failure::{Failure, status_failure};
 use super::transport::Moved;
+use crate::chance;
 use crate::object::{DecodeError, MAX_OBJECT_JSON, version_from_json};
 use crate::source::freshness::Heard;
 
@@ -44,7 +44,7 @@ impl Default for Timing {
 impl Timing {
     /// Seconds for the next watch: they differ, so that many watches do not end at once.
     pub fn seconds(&self) -> u64 {
-        self.shortest + (random_fraction() * self.spread as f64) as u64
+        self.shortest + (chance::fraction() * self.spread as f64) as u64
     }
 
     /// When a watch that was asked for `seconds` is given up.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::places::{Content, Contents, Path, Work};
 use super::skeleton::{Below, Outlook, container};
-use super::{Knowledge, Life, Look, Shown, Stage, State, VolumeState};
+use super::{Knowledge, Life, Look, PodProblem, Shown, Stage, State, VolumeState};
 use crate::object::ObjectId;
 use crate::object::pod::{PodVolume, VolumeSource};
 use crate::pod::{self, Mount, Mounts, Problem, Subject};
@@ -17,7 +17,8 @@ use crate::volume::{Backing, Clash, Layout, NewNode, Ownership, Payload};
 #[derive(Default)]
 struct AllMounts {
     by_container: BTreeMap<Arc<str>, Vec<Mount>>,
-    problems: Vec<Problem>,
+    /// Each with its container.
+    problems: Vec<(Arc<str>, Problem)>,
 }
 
 impl AllMounts {
@@ -25,8 +26,9 @@ impl AllMounts {
         let mut all = AllMounts::default();
         for (_, container) in subject.pod.spec.all_containers() {
             let Mounts { mounts, problems } = pod::mounts(subject, container, knowledge);
-            all.by_container.insert(container.name.as_str().into(), mounts);
-            all.problems.extend(problems);
+            let name: Arc<str> = container.name.as_str().into();
+            all.problems.extend(problems.into_iter().map(|problem| (name.clone(), problem)));
+            all.by_container.insert(name, mounts);
         }
         all
     }
@@ -117,7 +119,9 @@ impl State {
             tell_foreign(subject, shown);
         }
         if shown.problems != mounts.problems {
-            mounts.problems.iter().for_each(|problem| tracing::warn!("{}: {problem}", subject.id));
+            for (container, problem) in &mounts.problems {
+                tracing::warn!("{}", PodProblem::of_container(&subject.id, container, problem));
+            }
             shown.problems.clone_from(&mounts.problems);
         }
         let containers = mounts.by_container.iter().map(|(name, mounts)| (name.clone(), container(mounts, &outlooks)));
@@ -226,9 +230,8 @@ impl VolumeState {
 }
 
 fn warn(pod: &ObjectId, volume: &str, problems: &[Problem], has_content: bool) {
-    let then = if has_content { "it keeps what it shows" } else { "it is empty" };
     for problem in problems {
-        tracing::warn!("{pod}: volume {volume}: {problem}; {then}");
+        tracing::warn!("{}", PodProblem::of_volume(pod, volume, problem, has_content));
     }
     if problems.is_empty() {
         tracing::info!("{pod}: volume {volume} is complete again");

@@ -6,10 +6,14 @@
 
 mod draft;
 mod places;
+mod report;
+mod resync;
 mod show;
 mod skeleton;
 mod tokens;
 
+pub use report::{PodProblem, PodsReport};
+pub use resync::SYNC_PERIOD;
 pub(super) use show::running;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -21,6 +25,7 @@ use crate::pod::{Have, Lookup, Needs, Problem, Subject};
 use crate::store::{Known, Refusal, Store};
 use crate::volume::{Backing, Layout, Ownership, Payload};
 use places::Places;
+use resync::Resync;
 use skeleton::Below;
 use tokens::Tokens;
 
@@ -60,9 +65,10 @@ struct Shown {
     skeleton: Below,
     places: Places,
     volumes: BTreeMap<Arc<str>, VolumeState>,
-    /// Mounts and containers that cannot be shown as they are asked for.
-    problems: Vec<Problem>,
+    /// Containers of which something cannot be shown as it is asked for, and why.
+    problems: Vec<(Arc<str>, Problem)>,
     needs: BTreeSet<ObjectId>,
+    resync: Resync,
 }
 
 /// What makes a pod another one although its name is the same: a deleted one may come back, and a template may change, whose

@@ -35,6 +35,7 @@ impl View {
             volumes: Default::default(),
             problems: Vec::new(),
             needs: BTreeSet::new(),
+            resync: Default::default(),
         });
         // Before all else, since it can say that no token is needed, and rights for none may be there.
         let account = pod::account(object).filter(|id| !self.pods.lock().asked.contains_key(id));
@@ -234,6 +235,9 @@ impl View {
         let needs = self.needs_of(&object);
         if self.pods.lock().lacks(&needs) {
             return self.gather_later(object);
+        }
+        if !self.may_sync(&object) {
+            return;
         }
         let Some(subject) = self.subject(&object) else { return };
         let works = self.pods.lock().changes(&subject, &self.store, &self.options);

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::{client, server};
 
-use super::exchange::{head_end, parse};
+use super::exchange::{body, head_end, parse};
 use super::{Fault, Lines, Shared};
 
 /// One connection of a client.
@@ -97,7 +97,7 @@ impl Connection {
             }
             Some(Fault::Silence) => {}
             Some(Fault::Close) => return Err(std::io::ErrorKind::ConnectionAborted.into()),
-            Some(later @ (Fault::Truncate(_) | Fault::Stall(_) | Fault::Trickle(..))) => {
+            Some(later @ (Fault::Truncate(_) | Fault::Stall(_) | Fault::Trickle(..) | Fault::Edit(_))) => {
                 answer.fault = Some(later);
                 return Ok(true);
             }
@@ -114,6 +114,13 @@ impl Connection {
 
     /// Passes a part of the answer on to the client.
     async fn pass(&self, bytes: &[u8], answer: &mut Answer, client: &mut Client) -> std::io::Result<()> {
+        if let Some(Fault::Edit(edit)) = answer.fault {
+            answer.held.extend_from_slice(bytes);
+            return match edited(&answer.held, edit) {
+                Some(whole) => self.send(&whole, answer, client).await,
+                None => Ok(()),
+            };
+        }
         let before_body = answer.before_body(bytes);
         self.send(&bytes[..before_body], answer, client).await?;
         let body = &bytes[before_body..];
@@ -160,6 +167,8 @@ struct Answer {
     /// What has come of the head, while it is not complete.
     head: Vec<u8>,
     in_body: bool,
+    /// What has come and is sent only when all of it is here.
+    held: Vec<u8>,
     /// Bytes of the body that have come from the server.
     passed: usize,
 }
@@ -180,6 +189,17 @@ impl Answer {
             None => bytes.len(),
         }
     }
+}
+
+/// A whole answer with its JSON changed; `None` until it is whole.
+fn edited(response: &[u8], edit: fn(&mut serde_json::Value)) -> Option<Vec<u8>> {
+    let (body, true) = body(response) else { return None };
+    let line = response.split(|byte| *byte == b'\r').next()?;
+    let mut json = serde_json::from_slice(&body).expect("JSON");
+    edit(&mut json);
+    let body = json.to_string();
+    let head = format!("\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len());
+    Some([line, head.as_bytes(), body.as_bytes()].concat())
 }
 
 async fn receive(upstream: &mut Option<Upstream>, into: &mut [u8]) -> std::io::Result<usize> {

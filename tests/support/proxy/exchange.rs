@@ -57,23 +57,32 @@ impl Exchange {
 
     /// What has come of the body, without chunk sizes between its parts.
     pub fn body(&self) -> Vec<u8> {
-        let Some(end) = head_end(&self.response) else { return Vec::new() };
-        let head = String::from_utf8_lossy(&self.response[..end]).to_lowercase();
-        assert!(!head.contains("content-encoding"), "nothing can be found in a compressed body: {head}");
-        let mut raw = &self.response[end..];
-        if !head.contains("transfer-encoding: chunked") {
-            return raw.to_vec();
-        }
-        let mut body = Vec::new();
-        while let Some(line) = raw.windows(2).position(|two| two == b"\r\n") {
-            let size = std::str::from_utf8(&raw[..line]).ok().and_then(|size| usize::from_str_radix(size, 16).ok());
-            let size = size.expect("a chunk's size");
-            let rest = &raw[line + 2..];
-            body.extend_from_slice(&rest[..size.min(rest.len())]);
-            raw = rest.get(size + 2..).unwrap_or_default();
-        }
-        body
+        body(&self.response).0
     }
+}
+
+/// What has come of an answer's body, and whether that is all of it.
+pub(super) fn body(response: &[u8]) -> (Vec<u8>, bool) {
+    let Some(end) = head_end(response) else { return (Vec::new(), false) };
+    let head = String::from_utf8_lossy(&response[..end]).to_lowercase();
+    assert!(!head.contains("content-encoding"), "nothing can be found in a compressed body: {head}");
+    let mut raw = &response[end..];
+    if !head.contains("transfer-encoding: chunked") {
+        let length = head.split("content-length: ").nth(1).and_then(|rest| rest.lines().next()?.trim().parse().ok());
+        return (raw.to_vec(), length.is_some_and(|length: usize| raw.len() >= length));
+    }
+    let mut body = Vec::new();
+    while let Some(line) = raw.windows(2).position(|two| two == b"\r\n") {
+        let size = std::str::from_utf8(&raw[..line]).ok().and_then(|size| usize::from_str_radix(size, 16).ok());
+        let size = size.expect("a chunk's size");
+        if size == 0 {
+            return (body, true);
+        }
+        let rest = &raw[line + 2..];
+        body.extend_from_slice(&rest[..size.min(rest.len())]);
+        raw = rest.get(size + 2..).unwrap_or_default();
+    }
+    (body, false)
 }
 
 /// Where the head of a message ends.

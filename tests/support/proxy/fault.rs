@@ -19,6 +19,8 @@ pub enum Fault {
     Stall(usize),
     /// The body comes in pieces of so many bytes, each after a pause.
     Trickle(usize, Duration),
+    /// The server's answer comes with its JSON changed.
+    Edit(fn(&mut serde_json::Value)),
 }
 
 impl Fault {
