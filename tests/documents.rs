@@ -97,9 +97,9 @@ fn options(text: &str) -> BTreeSet<String> {
         |word: &str| word.strip_prefix("--").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase()));
     let short =
         |word: &str| word.strip_prefix('-').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase()));
-    // -vv is twice -v.
+    // -vv is twice -v, and what follows = is a value.
     words
-        .filter_map(|word| if long(word) { Some(word) } else { word.get(..2).filter(|start| short(start)) })
+        .filter_map(|word| if long(word) { word.split('=').next() } else { word.get(..2).filter(|start| short(start)) })
         .map(str::to_owned)
         .collect()
 }
