@@ -75,7 +75,7 @@ pub fn parse_whole(operand: Option<&str>) -> Result<SourceArg, Failure> {
 }
 
 /// An object is in one namespace: several only make sense for a whole cluster.
-pub fn check_namespaces(source: &SourceArg, args: &SourceArgs) -> Result<(), Failure> {
+pub fn check_scope(source: &SourceArg, args: &SourceArgs) -> Result<(), Failure> {
     match source {
         SourceArg::Object { namespace: None, .. } | SourceArg::Pod { namespace: None, .. }
             if args.namespaces.len() > 1 =>
@@ -102,7 +102,7 @@ pub fn shape(source: &SourceArg, args: &SourceArgs, default: &Namespace) -> Shap
             kind: *kind,
             name: name.clone(),
         }),
-        SourceArg::Node { name, .. } => Shape::Node(name.clone()),
+        SourceArg::Node { name, .. } => Shape::Node { node: name.clone(), selector: args.selector.clone() },
     }
 }
 
