@@ -380,10 +380,11 @@ impl Store {
         self.lock().namespaces.iter().cloned().collect()
     }
 
-    /// The names of one kind in one namespace, in order.
+    /// The names of one kind in one namespace, in order; not those that are hidden.
     pub fn names(&self, kind: Kind, namespace: &Namespace) -> Vec<Name> {
         let inner = self.lock();
-        inner.objects.get(&(namespace.clone(), kind)).into_iter().flat_map(|names| names.keys().cloned()).collect()
+        let names = inner.objects.get(&(namespace.clone(), kind)).into_iter().flat_map(|names| names.values());
+        names.map(|known| &known.meta().id).filter(|id| !inner.hidden.contains(*id)).map(|id| id.name.clone()).collect()
     }
 
     /// How many names of one kind there are in one namespace.
