@@ -63,7 +63,7 @@ enum Format {
 /// Runs the verb.
 pub fn run(args: &Args) -> Result<u8, Failure> {
     let source = source::parse_whole(args.operand.as_deref())?;
-    source::check_namespaces(&source, &args.source)?;
+    source::check_scope(&source, &args.source)?;
     if let Some(dir) = &args.kubelet_dir {
         kubelet::is_there(dir).map_err(|error| {
             let place = output::path(dir);
@@ -152,7 +152,10 @@ impl Task<'_> {
                 Ok(vec![self.opened.source.follow(id).await?])
             }
             SourceArg::Node { name, .. } => {
-                self.opened.source.gather(Set::PodsOf(name.clone())).await?;
+                self.opened
+                    .source
+                    .gather(Set::PodsOf { node: name.clone(), selector: self.args.source.selector.clone() })
+                    .await?;
                 let pods = self.loaded(&[Kind::Pod], None).into_iter();
                 Ok(pods.filter(|object| object.pod().is_some_and(|pod| !pod.has_ended())).collect())
             }

@@ -47,7 +47,7 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
     let source = args.operand.as_ref().map(parse).transpose();
     let source = source.map_err(|error| Failure::new(Code::Usage, error.to_string()))?;
     if let Some(source) = &source {
-        source::check_namespaces(source, &args.source)?;
+        source::check_scope(source, &args.source)?;
     }
     let mut findings = doctor::host();
     harden();

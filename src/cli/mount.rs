@@ -197,12 +197,12 @@ pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 pub fn check(args: &Args) -> Result<(), Failure> {
     can_mount()?;
     let (source, dir) = operands(&args.operands)?;
-    source::check_namespaces(&source, &args.source)?;
+    source::check_scope(&source, &args.source)?;
     Ok(mount::check(&args.request(dir)).map(drop)?)
 }
 
 async fn plan(args: &Args, source: &SourceArg, dir: PathBuf) -> Result<Plan, Failure> {
-    source::check_namespaces(source, &args.source)?;
+    source::check_scope(source, &args.source)?;
     let mut request = args.request(dir);
     // A mount point that cannot be used is said before anything is fetched.
     let method = usable(&request)?;
@@ -244,7 +244,7 @@ fn usable(request: &mount::Request) -> Result<Method, Failure> {
 pub fn describe(shape: &Shape) -> String {
     match shape {
         Shape::Object(id) | Shape::Pod(id) => id.to_string(),
-        Shape::Node(name) => format!("node/{name}"),
+        Shape::Node { node, .. } => format!("node/{node}"),
         Shape::Names { namespace: Some(namespace), .. } => format!("ns/{namespace}"),
         Shape::Names { namespace: None, .. } => "*".into(),
     }

@@ -58,7 +58,7 @@ const NOBODY: &str = "REPLACE-WITH-A-USER";
 /// Runs the verb.
 pub fn run(args: &Args) -> Result<u8, Failure> {
     let source = source::parse_whole(args.operand.as_deref())?;
-    source::check_namespaces(&source, &args.source)?;
+    source::check_scope(&source, &args.source)?;
     let text = with_source(&args.source, async |opened| {
         let rights = rights(&opened, &source, &args.source).await?;
         let rights = if args.no_tokens { rights.without_tokens() } else { rights };

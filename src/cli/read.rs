@@ -218,7 +218,7 @@ pub(super) fn with_source<T>(
 }
 
 async fn object(opened: &Opened, source: &SourceArg, args: &SourceArgs) -> Result<std::sync::Arc<Object>, Failure> {
-    source::check_namespaces(source, args)?;
+    source::check_scope(source, args)?;
     let id = source.object_id(&opened.namespace).ok_or_else(|| Failure::new(Code::Usage, "not an object"))?;
     Ok(opened.source.follow(id).await?)
 }

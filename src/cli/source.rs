@@ -74,9 +74,14 @@ pub fn parse_whole(operand: Option<&str>) -> Result<SourceArg, Failure> {
     SourceArg::parse_without_key(text).map_err(|error| Failure::new(Code::Usage, error.to_string()))
 }
 
-/// An object is in one namespace: several only make sense for a whole cluster.
-pub fn check_namespaces(source: &SourceArg, args: &SourceArgs) -> Result<(), Failure> {
+/// An object is in one namespace and has one name: several namespaces only make sense for a whole cluster, and a selector where
+/// there is something to choose from.
+pub fn check_scope(source: &SourceArg, args: &SourceArgs) -> Result<(), Failure> {
     match source {
+        SourceArg::Object { .. } | SourceArg::Pod { .. } if args.selector.is_some() => Err(Failure::new(
+            Code::Usage,
+            "SOURCE names one object, and -l chooses among many: leave one of both out, or write ns/NAMESPACE",
+        )),
         SourceArg::Object { namespace: None, .. } | SourceArg::Pod { namespace: None, .. }
             if args.namespaces.len() > 1 =>
         {
@@ -102,7 +107,7 @@ pub fn shape(source: &SourceArg, args: &SourceArgs, default: &Namespace) -> Shap
             kind: *kind,
             name: name.clone(),
         }),
-        SourceArg::Node { name, .. } => Shape::Node(name.clone()),
+        SourceArg::Node { name, .. } => Shape::Node { node: name.clone(), selector: args.selector.clone() },
     }
 }
 

@@ -64,7 +64,7 @@ pub struct Args {
 /// Runs the verb.
 pub fn run(args: &Args) -> Result<u8, Failure> {
     let (source, dir) = operands(&args.operands)?;
-    source::check_namespaces(&source, &args.source)?;
+    source::check_scope(&source, &args.source)?;
     let ownership = args.look.ownership();
     if !rustix::process::geteuid().is_root() && (ownership.uid.is_some() || ownership.gid.is_some()) {
         return Err(Failure::new(

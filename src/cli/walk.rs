@@ -34,7 +34,7 @@ pub struct Entry {
 impl Walk {
     /// Loads all of SOURCE.
     pub async fn open(opened: Opened, source: &SourceArg, args: &SourceArgs) -> Result<Walk, Failure> {
-        source::check_namespaces(source, args)?;
+        source::check_scope(source, args)?;
         let shape = source::shape(source, args, &opened.namespace);
         let name = super::mount::describe(&shape);
         let options = Options::new(Layout::Kubelet, Ownership::of(Owner::Kubelet), args.timeout * 2);

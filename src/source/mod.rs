@@ -30,8 +30,8 @@ pub struct Scope {
 /// A set of objects that a view needs with all that they say.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Set {
-    /// The pods that are bound to a node.
-    PodsOf(Name),
+    /// The pods that are bound to a node, all or those whose labels match: see [`Scope::selector`].
+    PodsOf { node: Name, selector: Option<String> },
     /// All ClusterTrustBundles: volumes pick theirs by signer and labels.
     TrustBundles,
 }
@@ -40,15 +40,15 @@ impl Set {
     /// What its objects are.
     pub fn kind(&self) -> Kind {
         match self {
-            Set::PodsOf(_) => Kind::Pod,
+            Set::PodsOf { .. } => Kind::Pod,
             Set::TrustBundles => Kind::ClusterTrustBundle,
         }
     }
 
-    /// Whether the object is one of them.
+    /// Whether the object is one of them, as far as its labels do not matter.
     pub fn holds(&self, object: &Object) -> bool {
         match self {
-            Set::PodsOf(node) => object.pod().is_some_and(|pod| pod.spec.node_name == node.as_str()),
+            Set::PodsOf { node, .. } => object.pod().is_some_and(|pod| pod.spec.node_name == node.as_str()),
             Set::TrustBundles => object.id().kind == Kind::ClusterTrustBundle,
         }
     }

@@ -113,6 +113,8 @@ struct Inner {
     exceptions: BTreeMap<(Namespace, Kind), Access>,
     /// Objects whose values were taken away from the reader's eyes although they may be there.
     withdrawn: HashSet<ObjectId>,
+    /// Objects that no list of the view has: if they are known, then because something shown needs them.
+    hidden: HashSet<ObjectId>,
     /// The sum of the sizes of all values, in bytes.
     bytes: usize,
     queue: VecDeque<Change>,
@@ -230,13 +232,14 @@ impl Store {
         self.update(|inner| drop_namespace(inner, namespace));
     }
 
-    /// Takes a complete list of the objects of one kind, in one namespace or in all; those that are not in it are gone.
+    /// Takes a complete list of the objects of one kind, in one namespace or in all; those that are not in it are gone, but
+    /// for those that are hidden.
     /// Values that are here stay as long as uid and version are the listed ones.
     pub fn set_names(&self, kind: Kind, namespace: Option<&Namespace>, all: impl IntoIterator<Item = Meta>) {
         let all: BTreeMap<ObjectId, Meta> = all.into_iter().map(|meta| (meta.id.clone(), meta)).collect();
         self.update(|inner| {
             let mut gone = inner.ids(|ns, k| k == kind && namespace.is_none_or(|wanted| wanted == ns));
-            gone.retain(|id| !all.contains_key(id));
+            gone.retain(|id| !all.contains_key(id) && !inner.hidden.contains(id));
             gone.iter().for_each(|id| inner.remove(id));
             all.into_values().for_each(|meta| put_name(inner, meta));
         });
@@ -321,6 +324,29 @@ impl Store {
         self.lock().access(namespace, kind)
     }
 
+    /// No list of the view has the object, whatever its source knows of it: it has no directory of its own. It may not be
+    /// known at all yet.
+    pub fn hide(&self, id: &ObjectId) {
+        self.update(|inner| {
+            inner.hidden.insert(id.clone());
+            inner.mark(Change::Object(id.clone()));
+        });
+    }
+
+    /// A list has it, or nobody needs it any more.
+    pub fn unhide(&self, id: &ObjectId) {
+        self.update(|inner| {
+            if inner.hidden.remove(id) {
+                inner.mark(Change::Object(id.clone()));
+            }
+        });
+    }
+
+    /// Whether the object is known, if it is, only because something shown needs it.
+    pub fn is_hidden(&self, id: &ObjectId) -> bool {
+        self.lock().hidden.contains(id)
+    }
+
     /// Has the reader look at the object once more.
     pub fn look_again(&self, id: ObjectId) {
         self.update(|inner| inner.mark(Change::Object(id)));
@@ -361,10 +387,11 @@ impl Store {
         self.lock().namespaces.iter().cloned().collect()
     }
 
-    /// The names of one kind in one namespace, in order.
+    /// The names of one kind in one namespace, in order; not those that are hidden.
     pub fn names(&self, kind: Kind, namespace: &Namespace) -> Vec<Name> {
         let inner = self.lock();
-        inner.objects.get(&(namespace.clone(), kind)).into_iter().flat_map(|names| names.keys().cloned()).collect()
+        let names = inner.objects.get(&(namespace.clone(), kind)).into_iter().flat_map(|names| names.values());
+        names.map(|known| &known.meta().id).filter(|id| !inner.hidden.contains(*id)).map(|id| id.name.clone()).collect()
     }
 
     /// How many names of one kind there are in one namespace.
@@ -422,6 +449,7 @@ fn put_name(inner: &mut Inner, meta: Meta) {
 fn drop_namespace(inner: &mut Inner, namespace: &Namespace) {
     inner.ids(|ns, _| ns == namespace).iter().for_each(|id| inner.remove(id));
     inner.exceptions.retain(|(of, _), _| of != namespace);
+    inner.hidden.retain(|id| id.namespace != *namespace);
     if inner.namespaces.remove(namespace) {
         inner.mark(Change::Namespace(namespace.clone()));
     }

@@ -82,6 +82,32 @@ fn a_namespace_goes_after_its_objects() {
 }
 
 #[test]
+fn lists_say_nothing_about_what_is_hidden() {
+    let store = Store::new();
+    let kind = id("a", "s").kind;
+    store.hide(&id("a", "s"));
+    store.put(object("a", "s", "1"));
+    store.put(object("a", "t", "1"));
+    changes(&store);
+    store.set_names(kind, None, []);
+    assert!(store.get(&id("a", "s")).is_some() && store.get(&id("a", "t")).is_none());
+    assert_eq!(store.names(kind, &ns("a")), []);
+    changes(&store);
+    // It is known still, and is looked at once it is in a list, or in none again.
+    store.unhide(&id("a", "s"));
+    assert_eq!(changes(&store), [Change::Object(id("a", "s"))]);
+    assert_eq!(store.names(kind, &ns("a")), [id("a", "s").name]);
+    store.unhide(&id("a", "s"));
+    assert_eq!(changes(&store), []);
+    store.hide(&id("a", "s"));
+    assert_eq!(changes(&store), [Change::Object(id("a", "s"))]);
+    // Whoever removes it knows that it is gone; the next one of its name is hidden as well.
+    store.remove(&id("a", "s"));
+    store.put(object("a", "s", "2"));
+    assert_eq!(store.names(kind, &ns("a")), []);
+}
+
+#[test]
 fn what_is_known_is_counted() {
     let store = Store::new();
     store.set_namespaces([ns("a")]);

@@ -110,7 +110,7 @@ impl View {
                 Vec::new(),
             ),
             Shape::Pod(_) => unread_dir(&options),
-            Shape::Node(_) | Shape::Names { namespace: None, .. } => names_dir(&options, Vec::new()),
+            Shape::Node { .. } | Shape::Names { namespace: None, .. } => names_dir(&options, Vec::new()),
             Shape::Names { namespace: Some(_), .. } => namespace_dir(&shape, &options, |_| Access::Listed),
         };
         let tree = Tree::new(root, move |call| {
@@ -165,8 +165,8 @@ impl View {
                 let object = self.source.follow(id.clone()).await?;
                 self.gather_pod(&object).await;
             }
-            Shape::Node(node) => {
-                self.source.gather(Set::PodsOf(node.clone())).await?;
+            Shape::Node { node, selector } => {
+                self.source.gather(Set::PodsOf { node: node.clone(), selector: selector.clone() }).await?;
                 let pods = self.store.objects(Kind::Pod, None);
                 join_all(pods.iter().filter_map(pods::running).map(|pod| self.gather_pod(pod))).await;
             }
@@ -346,7 +346,7 @@ impl View {
                 match &self.shape {
                     shape if shape.path(&id).is_none() => {}
                     Shape::Object(_) => self.take_root(&id).await,
-                    Shape::Pod(_) | Shape::Node(_) => self.take_pod(&id).await,
+                    Shape::Pod(_) | Shape::Node { .. } => self.take_pod(&id).await,
                     Shape::Names { .. } => self.take_object(&id).await,
                 }
             }
@@ -381,7 +381,7 @@ impl View {
         if self.options.eager && self.wait_for(id).await {
             return;
         }
-        match (self.store.get(id), self.dir(id)) {
+        match (self.store.get(id).filter(|_| self.is_listed(id)), self.dir(id)) {
             (Some(known), None) => self.show(id, known).await,
             (Some(_), Some(_)) if id.kind.has_pod() => self.refresh_pod(id).await,
             (Some(Known::Loaded(object)), Some(dir)) => self.rewrite(id, dir, &object).await,
@@ -398,11 +398,18 @@ impl View {
                 self.tree.seal(dir);
                 self.remove(id).await;
                 // Where names are asked for one by one, this one will be asked for again.
-                if self.store.access(&id.namespace, id.kind) == Access::ByName && self.store.get(id).is_none() {
+                let by_name = self.store.access(&id.namespace, id.kind) == Access::ByName;
+                if by_name && self.store.get(id).is_none() && !self.pods.uses(id) {
                     self.source.forget(id);
                 }
             }
         }
+    }
+
+    /// Whether an object that is known has a directory of its own here. What a shown pod needs may be known although the labels
+    /// that the view picks are not its labels. Where names are not listed, who knows a name sees the object.
+    fn is_listed(&self, id: &ObjectId) -> bool {
+        !self.store.is_hidden(id) || self.store.access(&id.namespace, id.kind) != Access::Listed
     }
 
     /// Makes a new object's directory.

@@ -61,7 +61,7 @@ impl View {
         for known in self.store.objects(kind, Some(namespace)) {
             let id = &known.meta().id;
             let name: Arc<str> = id.name.as_str().into();
-            if self.tree.child(dir, &name).is_none() {
+            if self.is_listed(id) && self.tree.child(dir, &name).is_none() {
                 children.push((name, self.object_dir(id, &known)));
             }
         }
@@ -90,8 +90,10 @@ impl View {
         if self.tree.drop_unused(dir) {
             self.volumes().remove(&id);
             self.drop_pod(&id);
-            self.source.forget(&id);
-            self.store.remove(&id);
+            if !self.pods.uses(&id) {
+                self.source.forget(&id);
+                self.store.remove(&id);
+            }
         }
     }
 }

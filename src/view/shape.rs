@@ -12,8 +12,8 @@ pub enum Shape {
     Object(ObjectId),
     /// The containers of one pod, or of the pods that a workload makes: `<container>/<mountPath...>`.
     Pod(ObjectId),
-    /// The pods of a node: `<namespace>/<pod>/<container>/<mountPath...>`.
-    Node(Name),
+    /// The pods of a node, all or those whose labels match: `<namespace>/<pod>/<container>/<mountPath...>`.
+    Node { node: Name, selector: Option<String> },
     /// Directories by name: `[<namespace>/][<kind>/]<name>`; the namespace level is there unless one namespace is set,
     /// the kind level if more than one kind is shown.
     Names { namespace: Option<Namespace>, kinds: Vec<Kind>, selector: Option<String> },
@@ -38,13 +38,13 @@ impl Shape {
         match self {
             Shape::Names { kinds, .. } => kinds,
             Shape::Object(id) | Shape::Pod(id) => std::slice::from_ref(&id.kind),
-            Shape::Node(_) => &[Kind::Pod],
+            Shape::Node { .. } => &[Kind::Pod],
         }
     }
 
     /// Whether namespaces are a directory level.
     pub(super) fn has_namespaces(&self) -> bool {
-        self.lists_namespaces() || matches!(self, Shape::Node(_))
+        self.lists_namespaces() || matches!(self, Shape::Node { .. })
     }
 
     /// Whether it shows all namespaces that there are.
@@ -57,8 +57,8 @@ impl Shape {
         match self {
             Shape::Object(wanted) | Shape::Pod(wanted) => return (id == wanted).then(Vec::new),
             Shape::Names { namespace: Some(namespace), .. } if *namespace != id.namespace => return None,
-            Shape::Node(_) | Shape::Names { .. } if !self.kinds().contains(&id.kind) => return None,
-            Shape::Node(_) | Shape::Names { .. } => {}
+            Shape::Node { .. } | Shape::Names { .. } if !self.kinds().contains(&id.kind) => return None,
+            Shape::Node { .. } | Shape::Names { .. } => {}
         }
         let mut path = self.place(&id.namespace, id.kind);
         path.push(id.name.as_str().into());

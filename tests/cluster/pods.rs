@@ -156,7 +156,7 @@ fn a_node_gathers_its_pods_and_needs_their_secrets_and_nothing_else() {
     api.create(&pod(ns, "a", "n1", "mine", &[]));
     api.create(&pod(ns, "b", "n2", "yours", &[]));
     let node = library(&namespace, "node-n1");
-    let of = |node: &str| Set::PodsOf(Name::new(node).expect("a name"));
+    let of = |node: &str| Set::PodsOf { node: Name::new(node).expect("a name"), selector: None };
     node.wait(node.source.gather(of("n1"))).expect("its own pods");
     assert_eq!(pods(&node, ns), ["a"]);
     let Some(Known::Loaded(a)) = node.store.get(&id(Kind::Pod, ns, "a")) else { panic!("the whole pod") };

@@ -81,6 +81,8 @@ fn options_that_make_no_sense_are_refused_with_an_example() {
         mount_refused(&[&format!("{option}={value}"), "secret/s", "mnt"], 2, parts);
     }
     mount_refused(&["--context", "x", "secret/s", "mnt"], 2, &["--context", "--filename"]);
+    mount_refused(&["-l", "a=b", "secret/s", "mnt"], 2, &["-l", "ns/NAMESPACE"]);
+    mount_refused(&["-l", "a=b", "deploy/d", "mnt"], 2, &["-l", "ns/NAMESPACE"]);
     mount_refused(&["--private", "secret/s", "mnt"], 2, &["COMMAND"]);
     mount_refused(&[], 2, &["DIR"]);
     mount_refused(&["secret/s", "mnt", "more"], 2, &["more"]);

@@ -387,3 +387,187 @@ fn with_strict_updates_a_change_shows_when_the_kubelet_would_look_at_the_pod() {
     wait_until("the update where the pod has changed", || shows(&late, key, "two") && shows(&both, &in_pods, "two"));
     [late, both, at_once].into_iter().for_each(Mount::end);
 }
+
+/// The names in a directory, but not those of the kubelet's layout; in order.
+fn names(dir: &std::path::Path) -> Vec<String> {
+    let entries = std::fs::read_dir(dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
+    names.retain(|name| !name.starts_with(".."));
+    names.sort();
+    names
+}
+
+/// The object with this label.
+fn labelled(mut object: Value, label: Option<&str>) -> Value {
+    object["metadata"]["labels"] = json!({"app": label});
+    object
+}
+
+fn secret(namespace: &str, name: &str, value: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"namespace": namespace, "name": name},
+        "stringData": {"k": value},
+    })
+}
+
+#[test]
+fn a_secret_that_is_made_later_comes_to_the_pods_of_a_namespaces_view() {
+    let stage = Stage::new();
+    let namespace = &stage.namespace.name;
+    stage.api.create(&pod(&stage, "p", "s"));
+    let dir = tempdir();
+    let kubeconfig = stage.namespace.cluster.kubeconfig();
+    let source = format!("ns/{namespace}");
+    let args = ["--kubeconfig", kubeconfig.to_str().expect("UTF-8"), "--kinds", "secrets,pods", &source];
+    let mount = Mount::new(&args, dir.path());
+    assert_eq!(names(&mount.path("pods/p/c/etc/s")), [] as [&str; 0]);
+    stage.api.create(&secret(namespace, "s", "one"));
+    wait_until("the Secret in the pod", || text(&mount.path("pods/p/c/etc/s/k")) == "one");
+    stage.api.delete(&secret(namespace, "s", ""));
+    wait_until("the end of the Secret", || !mount.path("secrets/s").exists());
+    stage.api.create(&secret(namespace, "s", "two"));
+    wait_until("the new Secret in the pod", || text(&mount.path("pods/p/c/etc/s/k")) == "two");
+    mount.end();
+}
+
+/// A selector chooses what is shown. What a shown pod needs it needs in any case.
+#[test]
+fn a_selector_chooses_pods_and_not_what_they_need() {
+    let stage = Stage::new();
+    let namespace = &stage.namespace.name;
+    let label = |object: Value| labelled(object, Some("web"));
+    stage.api.create(&secret(namespace, "unlabelled", "one"));
+    stage.api.create(&label(secret(namespace, "labelled", "v")));
+    stage.api.create(&label(pod(&stage, "shown", "unlabelled")));
+    stage.api.create(&label(pod(&stage, "later", "later")));
+    stage.api.create(&pod(&stage, "hidden", "unlabelled"));
+    let kubeconfig = stage.namespace.cluster.kubeconfig();
+    let source = format!("ns/{namespace}");
+    let dirs = [tempdir(), tempdir()];
+    let of = |source: &[&str], dir: &tempfile::TempDir| {
+        let args = ["--kubeconfig", kubeconfig.to_str().expect("UTF-8"), "-l", "app=web", "--kinds", "secrets,pods"];
+        Mount::new(&[&args, source].concat(), dir.path())
+    };
+    let one = of(&[&source], &dirs[0]);
+    let all = of(&[], &dirs[1]);
+    let paths = [(&one, String::new()), (&all, format!("{namespace}/"))];
+    let at = |path: &str| paths.each_ref().map(|(mount, prefix)| mount.path(&format!("{prefix}{path}")));
+    let everywhere = |what: &str, is: &dyn Fn(&std::path::Path) -> bool, path: &str| {
+        wait_until(what, || at(path).iter().all(|path| is(path)));
+    };
+    let says = |value: &'static str| move |path: &std::path::Path| text(path) == value;
+    let lists = |expected: &'static [&'static str]| move |dir: &std::path::Path| names(dir) == expected;
+    let there = |path: &str| at(path).iter().all(|path| path.exists());
+    for path in at("pods") {
+        assert_eq!(names(&path), ["later", "shown"]);
+    }
+    for path in at("pods/shown/c/etc/s/k") {
+        assert_eq!(text(&path), "one");
+    }
+    let list_of_secrets = |expected: &[&str]| {
+        for path in at("secrets") {
+            assert_eq!(names(&path), expected);
+        }
+    };
+    list_of_secrets(&["labelled"]);
+    assert!(!at("secrets/unlabelled").iter().any(|path| path.exists()));
+    assert!(!at("pods/hidden").iter().any(|path| path.exists()));
+
+    // It is followed: changed, made later, gone and back.
+    stage.api.replace(&secret(namespace, "unlabelled", "two"));
+    everywhere("the change", &says("two"), "pods/shown/c/etc/s/k");
+    assert!(at("pods/later/c/etc/s").iter().all(|path| names(path).is_empty()));
+    stage.api.create(&secret(namespace, "later", "made"));
+    everywhere("what was made later", &says("made"), "pods/later/c/etc/s/k");
+    list_of_secrets(&["labelled"]);
+    stage.api.delete(&secret(namespace, "later", ""));
+    stage.api.create(&secret(namespace, "later", "again"));
+    everywhere("what was made again", &says("again"), "pods/later/c/etc/s/k");
+    list_of_secrets(&["labelled"]);
+
+    // The label decides about the list, and about nothing else.
+    let set = |label: Option<&str>| {
+        stage.api.merge(&secret(namespace, "unlabelled", ""), &json!({"metadata": {"labels": {"app": label}}}));
+    };
+    set(Some("web"));
+    everywhere("it in the list", &lists(&["labelled", "unlabelled"]), "secrets");
+    everywhere("its content", &says("two"), "secrets/unlabelled/k");
+    set(None);
+    everywhere("it off the list", &lists(&["labelled"]), "secrets");
+    assert!(there("pods/shown/c/etc/s/k"));
+    stage.api.replace(&secret(namespace, "unlabelled", "three"));
+    everywhere("its change", &says("three"), "pods/shown/c/etc/s/k");
+    stage.api.merge(&pod(&stage, "hidden", ""), &json!({"metadata": {"labels": {"app": "web"}}}));
+    everywhere("the other pod", &lists(&["hidden", "later", "shown"]), "pods");
+    everywhere("its Secret", &says("three"), "pods/hidden/c/etc/s/k");
+    for (mount, _) in &paths {
+        assert_eq!(mount.status()["problems"], json!([]));
+    }
+    one.end();
+    all.end();
+}
+
+#[test]
+fn a_selector_chooses_the_pods_of_a_node() {
+    let stage = Stage::new();
+    let namespace = &stage.namespace.name;
+    let marked = |object| labelled(object, Some(namespace));
+    stage.api.create(&secret(namespace, "s", "v"));
+    stage.api.create(&marked(pod(&stage, "shown", "s")));
+    stage.api.create(&pod(&stage, "hidden", "s"));
+    let dir = tempdir();
+    let kubeconfig = stage.namespace.cluster.kubeconfig();
+    let args = ["--kubeconfig", kubeconfig.to_str().expect("UTF-8"), "-l", &format!("app={namespace}"), "node/n1"];
+    let mount = Mount::new(&args, dir.path());
+    assert_eq!(names(&mount.path("")), [namespace.as_str()]);
+    assert_eq!(names(&mount.path(namespace)), ["shown"]);
+    assert_eq!(text(&mount.path(&format!("{namespace}/shown/c/etc/s/k"))), "v");
+    let label = |name: &str, label: Option<&str>| {
+        stage.api.merge(&pod(&stage, name, ""), &json!({"metadata": {"labels": {"app": label}}}));
+    };
+    label("hidden", Some(namespace));
+    wait_until("the other pod", || names(&mount.path(namespace)) == ["hidden", "shown"]);
+    label("shown", None);
+    wait_until("the end of the first", || names(&mount.path(namespace)) == ["hidden"]);
+    assert_eq!(text(&mount.path(&format!("{namespace}/hidden/c/etc/s/k"))), "v");
+    mount.end();
+}
+
+#[test]
+fn in_manifests_too_a_selector_chooses_pods_and_not_what_they_need() {
+    let sandbox = Sandbox::new();
+    sandbox.mkdir("view");
+    sandbox.mkdir("node");
+    let metadata = |name: &str, label: Option<&str>| json!({"name": name, "labels": {"app": label.unwrap_or("other")}});
+    let write = |label: Option<&str>, value: &str| {
+        let documents = [
+            json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata("s", label), "stringData": {"k": value}}),
+            json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata("t", Some("web")), "stringData": {"k": "t"}}),
+            json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata("p", Some("web")), "spec": template_spec("s", Some("n1"))}),
+            json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata("q", None), "spec": template_spec("s", Some("n1"))}),
+        ];
+        sandbox.write("new", documents.map(|document| document.to_string()).join("\n---\n"));
+        std::fs::rename(sandbox.path("new"), sandbox.path("all.yaml")).expect("rename");
+    };
+    write(None, "one");
+    succeed(&mut sandbox.bash("secretfs mount -f all.yaml -l app=web --kinds secrets,pods ns/default ./view"));
+    succeed(&mut sandbox.bash("secretfs mount -f all.yaml -l app=web node/n1 ./node"));
+    let (view, node) = (sandbox.path("view"), sandbox.path("node"));
+    let shows = |pods: &[&str], secrets: &[&str], value: &str| {
+        (names(&view.join("pods")), names(&view.join("secrets")))
+            == (
+                pods.iter().map(|name| (*name).to_owned()).collect(),
+                secrets.iter().map(|name| (*name).to_owned()).collect(),
+            )
+            && text(&view.join("pods/p/c/etc/s/k")) == value
+    };
+    assert!(shows(&["p"], &["t"], "one"));
+    assert_eq!(names(&node.join("default")), ["p"]);
+    write(Some("web"), "two");
+    wait_until("it in the list", || shows(&["p"], &["s", "t"], "two"));
+    assert_eq!(text(&view.join("secrets/s/k")), "two");
+    write(None, "three");
+    wait_until("it off the list", || shows(&["p"], &["t"], "three"));
+    succeed(&mut sandbox.bash("secretfs umount ./view && secretfs umount ./node"));
+}

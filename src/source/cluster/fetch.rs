@@ -7,6 +7,9 @@
 //!
 //! Somebody who reads one object after the other is served by [`Crawls`], whose objects count like answers to GETs.
 //!
+//! What is expected ([`Expected`]) is fetched when it is listed, whether somebody has asked for it since or not, and until that
+//! works.
+//!
 //! Lock order: the followed objects, then the crawls, then the store. The store is written under the lock here, so that a
 //! late answer cannot slip past a removal.
 
@@ -19,6 +22,7 @@ use tokio::time::{sleep, timeout};
 
 use super::core::{Before, Core, Denials, Pace, not_found};
 use super::crawl::{Crawl, Crawls, Position, Way};
+use super::expected::Expected;
 use super::failure::Failure;
 use super::request::Collection;
 use super::watch::is_older;
@@ -48,6 +52,7 @@ pub struct Fetcher {
     core: Arc<Core>,
     followed: Mutex<HashMap<ObjectId, Followed>>,
     crawls: Arc<Crawls>,
+    expected: Arc<Expected>,
 }
 
 impl Followed {
@@ -59,8 +64,8 @@ impl Followed {
 }
 
 impl Fetcher {
-    pub fn new(core: Arc<Core>) -> Arc<Self> {
-        Arc::new(Fetcher { core, followed: Mutex::default(), crawls: Arc::default() })
+    pub fn new(core: Arc<Core>, expected: Arc<Expected>) -> Arc<Self> {
+        Arc::new(Fetcher { core, followed: Mutex::default(), crawls: Arc::default(), expected })
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<ObjectId, Followed>> {
@@ -235,7 +240,8 @@ impl Fetcher {
                     self.core.store.withdraw_values(id);
                 }
                 // Who waits has been told. What is shown to readers must be brought up to date all the same.
-                return if self.core.loaded(id).is_some() { Next::Later(failure) } else { Next::Done };
+                let goes_on = self.core.loaded(id).is_some() || self.expected.contains(id);
+                return if goes_on { Next::Later(failure) } else { Next::Done };
             }
         };
         outcome.send_replace(Some(told));
@@ -251,15 +257,16 @@ impl Fetcher {
     }
 
     /// What is listed may not be any more, in one namespace or in all. Names of which nobody wanted the values go; gives
-    /// the objects that stay and have to be followed by other means.
+    /// the objects that stay and have to be followed by other means, unless they are so already.
     pub fn delisted(&self, kind: Kind, namespace: Option<&Namespace>) -> Vec<ObjectId> {
         let mut followed = self.lock();
         let mut kept = Vec::new();
         for known in self.core.store.objects(kind, namespace) {
             let id = known.meta().id.clone();
-            match followed.remove(&id) {
-                Some(_) => kept.push(id),
-                None => self.core.store.remove(&id),
+            if followed.remove(&id).is_some() || self.expected.contains(&id) {
+                kept.push(id);
+            } else {
+                self.core.store.remove(&id);
             }
         }
         kept
@@ -270,8 +277,9 @@ impl Fetcher {
         let mut followed = self.lock();
         let in_scope = |id: &ObjectId| id.kind == kind && namespace.is_none_or(|wanted| *wanted == id.namespace);
         let mut missing: Vec<ObjectId> = followed.keys().filter(|id| in_scope(id)).cloned().collect();
+        let expected = self.expected.of(kind, namespace);
         let mut changed = Vec::new();
-        if !missing.is_empty() {
+        if !missing.is_empty() || !expected.is_empty() {
             let versions: HashMap<&ObjectId, &Meta> = all.iter().map(|meta| (&meta.id, meta)).collect();
             missing.retain(|id| match versions.get(id) {
                 Some(meta) => {
@@ -280,6 +288,8 @@ impl Fetcher {
                 }
                 None => true,
             });
+            let new = expected.iter().filter(|id| !followed.contains_key(*id));
+            changed.extend(new.filter_map(|id| versions.get(id).map(|meta| (*meta).clone())));
         }
         self.core.store.set_names(kind, namespace, all);
         for id in missing {
@@ -311,6 +321,9 @@ impl Fetcher {
     }
 
     fn report(self: &Arc<Self>, followed: &mut HashMap<ObjectId, Followed>, meta: &Meta) {
+        if self.expected.contains(&meta.id) && self.core.loaded(&meta.id).is_none() {
+            followed.entry(meta.id.clone()).or_default();
+        }
         let Some(entry) = followed.get_mut(&meta.id) else { return };
         entry.reports += 1;
         let known = self.core.loaded(&meta.id).map(|known| (known.meta.uid.clone(), known.meta.version.clone()));

@@ -1,9 +1,10 @@
 //! The objects that are followed one by one, each by requests that name it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::core::Core;
+use super::expected::Expected;
 use super::named::{Absence, Named};
 use crate::object::{Kind, Namespace, Object, ObjectId};
 use crate::source::Freshness;
@@ -13,37 +14,27 @@ use crate::store::Refusal;
 pub struct Followers {
     core: Arc<Core>,
     named: Mutex<HashMap<ObjectId, Arc<Named>>>,
-    /// Objects that something shown needs: they are waited for, whoever else asks.
-    expected: Mutex<HashSet<ObjectId>>,
+    /// They are waited for, whoever else asks.
+    expected: Arc<Expected>,
 }
 
 impl Followers {
-    pub fn new(core: Arc<Core>) -> Self {
-        Followers { core, named: Mutex::default(), expected: Mutex::default() }
+    pub fn new(core: Arc<Core>, expected: Arc<Expected>) -> Self {
+        Followers { core, named: Mutex::default(), expected }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<ObjectId, Arc<Named>>> {
         self.named.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    fn expected(&self) -> MutexGuard<'_, HashSet<ObjectId>> {
-        self.expected.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-
-    /// The object is to be waited for until [`Followers::end`], whenever it is followed here.
-    pub fn expect(&self, id: ObjectId) {
-        self.expected().insert(id);
-    }
-
     /// Follows those that are waited for: the listing of their kind, in one namespace or in all, is none any more.
     pub fn start_expected(&self, kind: Kind, namespace: Option<&Namespace>) {
-        let expected: Vec<_> = self.expected().iter().filter(|id| id.is_of(kind, namespace)).cloned().collect();
-        expected.into_iter().for_each(|id| drop(self.start(id, Absence::Wait)));
+        self.expected.of(kind, namespace).into_iter().for_each(|id| drop(self.start(id, Absence::Wait)));
     }
 
     /// Begins to follow the object, if that has not been done. One that is waited for once is so from then on.
     pub fn start(&self, id: ObjectId, absence: Absence) -> Arc<Named> {
-        let absence = if self.expected().contains(&id) { Absence::Wait } else { absence };
+        let absence = if self.expected.contains(&id) { Absence::Wait } else { absence };
         let mut named = self.lock();
         if let Some(running) = named.get(&id).filter(|running| running.join(absence)) {
             return running.clone();
@@ -73,7 +64,7 @@ impl Followers {
     }
 
     pub fn end(&self, id: &ObjectId) {
-        self.expected().remove(id);
+        self.expected.remove(id);
         let ended = self.lock().remove(id);
         if let Some(named) = ended {
             named.end();
@@ -82,13 +73,18 @@ impl Followers {
 
     /// A namespace is gone with all that was in it.
     pub fn end_namespace(&self, namespace: &Namespace) {
-        self.expected().retain(|id| id.namespace != *namespace);
+        self.expected.remove_namespace(namespace);
         self.end_where(|id| id.namespace == *namespace);
     }
 
     /// A listing takes over: ends those of one kind, in one namespace or in all, and gives their ids.
     pub fn end_all(&self, kind: Kind, namespace: Option<&Namespace>) -> Vec<ObjectId> {
         self.end_where(|id| id.is_of(kind, namespace))
+    }
+
+    /// The same, but what is expected goes on.
+    pub fn end_unexpected(&self, kind: Kind, namespace: Option<&Namespace>) -> Vec<ObjectId> {
+        self.end_where(|id| id.is_of(kind, namespace) && !self.expected.contains(id))
     }
 
     fn end_where(&self, ended: impl Fn(&ObjectId) -> bool) -> Vec<ObjectId> {

@@ -319,8 +319,8 @@ impl Names for ObjectNames {
         self.check(&meta)?;
         let version = meta.version.clone();
         match event {
-            Event::Deleted => self.places.fetcher.removed(&meta.id),
-            _ => self.places.fetcher.present(meta),
+            Event::Deleted => self.places.removed(&meta.id),
+            _ => self.places.present(meta),
         }
         Ok(version)
     }

@@ -21,6 +21,7 @@ mod core;
 mod crawl;
 mod examine;
 mod exec;
+mod expected;
 mod failure;
 mod fetch;
 mod followers;
@@ -126,8 +127,10 @@ impl Cluster {
                 return answer;
             }
             let listing = places.listing_of(&id).map(|listing| (listing.progress(), listing));
-            // Names may not be listed, but this one may be read.
+            // Names may not be listed, but this one may be read; or they are listed by their labels, and this one is needed
+            // whatever its labels are.
             let listing = listing.filter(|(progress, _)| progress.complete || progress.refusal.is_none());
+            let listing = listing.filter(|_| absence == Absence::Leave || !places.has_selector());
             let Some((progress, listing)) = listing else {
                 match places.followers.follow(id.clone(), absence).await {
                     Some(answer) => return answer,
@@ -157,7 +160,7 @@ impl Source for Cluster {
     }
 
     fn need(&self, id: ObjectId) -> BoxFuture<'_, Result<Arc<Object>, Refusal>> {
-        self.places.followers.expect(id.clone());
+        self.places.expect(&id);
         Box::pin(self.obtain(id, Absence::Wait))
     }
 
@@ -178,7 +181,7 @@ impl Source for Cluster {
     }
 
     fn forget(&self, id: &ObjectId) {
-        self.places.followers.end(id);
+        self.places.forget(id);
     }
 
     fn report(&self) -> Report {

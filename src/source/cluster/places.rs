@@ -6,11 +6,12 @@
 //! go take that way back: what was only a name is withdrawn, and what somebody has read is followed by its name for as long
 //! as that is allowed.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use super::core::{Core, not_found};
+use super::expected::Expected;
 use super::fetch::Fetcher;
 use super::followers::Followers;
 use super::gathered::Whole;
@@ -30,6 +31,7 @@ pub struct Places {
     core: Arc<Core>,
     pub fetcher: Arc<Fetcher>,
     pub followers: Followers,
+    expected: Arc<Expected>,
     state: Mutex<State>,
 }
 
@@ -41,9 +43,10 @@ struct State {
 
 impl Places {
     pub fn new(core: Arc<Core>) -> Arc<Self> {
-        let fetcher = Fetcher::new(core.clone());
-        let followers = Followers::new(core.clone());
-        Arc::new(Places { core, fetcher, followers, state: Mutex::default() })
+        let expected: Arc<Expected> = Arc::default();
+        let fetcher = Fetcher::new(core.clone(), expected.clone());
+        let followers = Followers::new(core.clone(), expected.clone());
+        Arc::new(Places { core, fetcher, followers, expected, state: Mutex::default() })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -185,6 +188,29 @@ impl Places {
         if self.lock().listings.iter().any(shows_names) { Absence::Leave } else { Absence::Wait }
     }
 
+    /// Whether names are listed by labels: what is not in a list may be there all the same.
+    pub fn has_selector(&self) -> bool {
+        self.lock().selector.is_some()
+    }
+
+    /// Something shown needs the object, until [`Places::forget`]: it is waited for, and nothing that a list with a selector
+    /// says about it makes it go.
+    pub fn expect(&self, id: &ObjectId) {
+        self.expected.insert(id.clone());
+        if self.has_selector() && self.core.store.get(id).is_none() {
+            self.core.store.hide(id);
+        }
+    }
+
+    /// Nobody uses the object any more.
+    pub fn forget(&self, id: &ObjectId) {
+        self.followers.end(id);
+        if self.core.store.is_hidden(id) {
+            self.core.store.remove(id);
+            self.core.store.unhide(id);
+        }
+    }
+
     /// How fresh everything is that is known.
     pub fn knowledge(&self) -> Knowledge {
         let listings = self.lock().listings.clone();
@@ -201,8 +227,9 @@ impl Places {
             let own = of_place.get(&(id.kind, Some(id.namespace.clone())));
             own.or_else(|| of_place.get(&(id.kind, None))).copied()
         };
-        let mut objects = self.fetcher.freshness(list);
-        objects.extend(self.followers.freshness());
+        let mut objects = self.followers.freshness();
+        let named: HashSet<ObjectId> = objects.iter().map(|(id, _)| id.clone()).collect();
+        objects.extend(self.fetcher.freshness(list).into_iter().filter(|(id, _)| !named.contains(id)));
         Knowledge { lists, objects }
     }
 
@@ -210,13 +237,40 @@ impl Places {
 
     /// A complete list of one kind, in one namespace or in all.
     pub(super) fn listed(&self, kind: Kind, namespace: Option<&Namespace>, all: Vec<crate::object::Meta>) {
-        let followed = self.followers.end_all(kind, namespace);
+        let followed = match self.has_selector() {
+            true => {
+                let listed: HashSet<&ObjectId> = all.iter().map(|meta| &meta.id).collect();
+                let (here, elsewhere): (Vec<_>, Vec<_>) =
+                    self.expected.of(kind, namespace).into_iter().partition(|id| listed.contains(id));
+                here.iter().for_each(|id| self.core.store.unhide(id));
+                elsewhere.iter().for_each(|id| self.core.store.hide(id));
+                self.followers.end_unexpected(kind, namespace)
+            }
+            false => self.followers.end_all(kind, namespace),
+        };
         followed.into_iter().for_each(|id| self.fetcher.adopt(id));
         self.fetcher.listed(kind, namespace, all);
         if namespace.is_none() {
             self.end(|of, namespace| of == kind && namespace.is_some());
         }
         self.core.store.set_access(kind, namespace, Access::Listed);
+    }
+
+    /// A listing has seen that the object is there in this version.
+    pub(super) fn present(&self, meta: crate::object::Meta) {
+        self.core.store.unhide(&meta.id);
+        self.fetcher.present(meta);
+    }
+
+    /// A listing has seen that the object is gone, or that its labels have changed.
+    pub(super) fn removed(&self, id: &ObjectId) {
+        if self.has_selector() && self.expected.contains(id) {
+            // Whoever follows it knows better.
+            self.core.store.hide(id);
+            self.followers.start(id.clone(), Absence::Wait);
+        } else {
+            self.fetcher.removed(id);
+        }
     }
 
     /// One kind may not be listed, in one namespace or in all, now or any more.

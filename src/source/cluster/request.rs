@@ -75,7 +75,7 @@ impl Collection {
             Collection::Objects { kind, namespace: None, .. } => {
                 format!("the list of {} in all namespaces", kind.plural())
             }
-            Collection::Whole(Set::PodsOf(node)) => format!("the list of pods on node {node}"),
+            Collection::Whole(Set::PodsOf { node, .. }) => format!("the list of pods on node {node}"),
             Collection::Whole(Set::TrustBundles) => "the list of clustertrustbundles".to_owned(),
         }
     }
@@ -106,8 +106,9 @@ impl Collection {
                 query.extend(selector.as_ref().map(|selector| ("labelSelector", selector.clone())));
                 with_query(collection_path(*kind, namespace.as_ref()), &query)
             }
-            Collection::Whole(Set::PodsOf(node)) => {
+            Collection::Whole(Set::PodsOf { node, selector }) => {
                 query.push(("fieldSelector", format!("spec.nodeName={node}")));
+                query.extend(selector.as_ref().map(|selector| ("labelSelector", selector.clone())));
                 with_query(collection_path(Kind::Pod, None), &query)
             }
             Collection::Whole(Set::TrustBundles) => with_query(collection_path(Kind::ClusterTrustBundle, None), &query),

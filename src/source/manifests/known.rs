@@ -30,14 +30,30 @@ struct Entry {
 struct Interest {
     scopes: Vec<(Scope, Selector)>,
     followed: BTreeSet<ObjectId>,
-    sets: Vec<Set>,
+    sets: Vec<(Set, Selector)>,
 }
 
 impl Interest {
     fn wants(&self, manifest: &Manifest) -> bool {
         self.followed.contains(&manifest.id)
-            || self.sets.iter().any(|set| belongs(set, manifest))
-            || self.scopes.iter().any(|(scope, selector)| covers(scope, selector, manifest))
+            || self.sets.iter().any(|(set, selector)| belongs(set, selector, manifest))
+            || self.is_listed(manifest)
+    }
+
+    fn is_listed(&self, manifest: &Manifest) -> bool {
+        self.scopes.iter().any(|(scope, selector)| covers(scope, selector, manifest))
+    }
+
+    /// Tells the store whether an object that is wanted by its name is in a list as well, where there are lists.
+    fn place(&self, manifest: &Manifest, store: &Store) {
+        if self.scopes.is_empty() || !self.followed.contains(&manifest.id) {
+            return;
+        }
+        if self.is_listed(manifest) {
+            store.unhide(&manifest.id);
+        } else if !store.is_hidden(&manifest.id) {
+            store.hide(&manifest.id);
+        }
     }
 
     fn wants_namespaces(&self) -> bool {
@@ -45,9 +61,11 @@ impl Interest {
     }
 }
 
-fn belongs(set: &Set, manifest: &Manifest) -> bool {
+fn belongs(set: &Set, selector: &Selector, manifest: &Manifest) -> bool {
     match (set, &manifest.body) {
-        (Set::PodsOf(node), Body::Pod(pod)) => manifest.id.kind == Kind::Pod && pod.spec.node_name == node.as_str(),
+        (Set::PodsOf { node, .. }, Body::Pod(pod)) => {
+            manifest.id.kind == Kind::Pod && pod.spec.node_name == node.as_str() && selector.matches(&manifest.labels)
+        }
         (Set::TrustBundles, Body::TrustBundle(_)) => true,
         _ => false,
     }
@@ -69,6 +87,7 @@ impl Known {
         }
         let mut old = std::mem::take(&mut self.objects);
         for (id, Definition { manifest, modified, freshness }) in total.objects {
+            self.interest.place(&manifest, store);
             let entry = match old.remove(&id) {
                 Some(entry) if entry.manifest.has_content_of(&manifest) => {
                     let was_wanted = self.interest.wants(&entry.manifest);
@@ -117,10 +136,10 @@ impl Known {
     }
 
     /// Puts all of a set into the store and keeps it current from now on.
-    pub fn gather(&mut self, set: Set, store: &Store) {
-        let members = self.objects.values().filter(|entry| belongs(&set, &entry.manifest));
+    pub fn gather(&mut self, set: Set, selector: Selector, store: &Store) {
+        let members = self.objects.values().filter(|entry| belongs(&set, &selector, &entry.manifest));
         members.for_each(|entry| drop(put(&entry.object, store)));
-        self.interest.sets.push(set);
+        self.interest.sets.push((set, selector));
     }
 
     /// How fresh each object is that somebody asked for.
@@ -132,7 +151,9 @@ impl Known {
     /// Puts an object into the store, if there is one, and keeps it current from now on.
     pub fn follow(&mut self, id: &ObjectId, store: &Store) -> Option<Arc<Object>> {
         self.interest.followed.insert(id.clone());
-        self.objects.get(id).map(|entry| put(&entry.object, store))
+        let entry = self.objects.get(id)?;
+        self.interest.place(&entry.manifest, store);
+        Some(put(&entry.object, store))
     }
 }
 

@@ -133,12 +133,17 @@ fn report<'a>(before: &[ManifestError], now: impl Iterator<Item = &'a ManifestEr
     good_again.into_iter().for_each(|file| tracing::info!("{file}: all documents are good again"));
 }
 
+impl Manifests {
+    fn selector(&self, typed: Option<&str>) -> Result<Selector, Refusal> {
+        let parsed = typed.map_or_else(|| Ok(Selector::default()), Selector::parse);
+        parsed.map_err(|error| Refusal::Unavailable { what: self.describe(), why: error.to_string() })
+    }
+}
+
 impl Source for Manifests {
     fn list(&self, scope: Scope) -> BoxFuture<'_, Result<(), Refusal>> {
-        let selector = scope.selector.as_deref().map_or_else(|| Ok(Selector::default()), Selector::parse);
         Box::pin(async move {
-            let selector =
-                selector.map_err(|error| Refusal::Unavailable { what: self.describe(), why: error.to_string() })?;
+            let selector = self.selector(scope.selector.as_deref())?;
             self.shared.known().list(scope, selector, &self.shared.store);
             Ok(())
         })
@@ -153,7 +158,11 @@ impl Source for Manifests {
 
     fn gather(&self, set: Set) -> BoxFuture<'_, Result<(), Refusal>> {
         Box::pin(async move {
-            self.shared.known().gather(set, &self.shared.store);
+            let selector = match &set {
+                Set::PodsOf { selector, .. } => self.selector(selector.as_deref())?,
+                Set::TrustBundles => Selector::default(),
+            };
+            self.shared.known().gather(set, selector, &self.shared.store);
             Ok(())
         })
     }

@@ -77,7 +77,8 @@ impl View {
 
     fn let_go_of(&self, unused: Vec<ObjectId>) {
         // What has a directory of its own in this view is that directory's.
-        unused.iter().filter(|id| self.shape.path(id).is_none()).for_each(|id| self.source.forget(id));
+        let has_none = |id: &&ObjectId| self.shape.path(id).is_none() || !self.is_listed(id);
+        unused.iter().filter(has_none).for_each(|id| self.source.forget(id));
     }
 
     async fn need_all(&self, wanted: &[ObjectId]) {
@@ -131,7 +132,7 @@ impl View {
     pub(in crate::view) async fn take_pod(self: &Arc<Self>, id: &ObjectId) {
         let known = self.store.get(id);
         let object = match (&known, &self.shape) {
-            (Some(known @ Known::Loaded(_)), Shape::Node(_)) => running(known),
+            (Some(known @ Known::Loaded(_)), Shape::Node { .. }) => running(known),
             (Some(Known::Loaded(object)), _) => Some(object),
             _ => None,
         };
@@ -157,7 +158,7 @@ impl View {
     async fn make_pod(self: &Arc<Self>, object: &Object) {
         let children = self.pod_children(object);
         match &self.shape {
-            Shape::Node(_) => {
+            Shape::Node { .. } => {
                 let id = object.id();
                 let namespace: Arc<str> = id.namespace.as_str().into();
                 if self.tree.child(Ino::ROOT, &namespace).is_none() {
@@ -191,7 +192,7 @@ impl View {
     async fn unmake_pod(&self, id: &ObjectId) {
         let containers = self.drop_pod(id);
         match &self.shape {
-            Shape::Node(_) => {
+            Shape::Node { .. } => {
                 let namespace: Arc<str> = id.namespace.as_str().into();
                 let Some(parent) = walk(&self.tree, std::slice::from_ref(&namespace)) else { return };
                 self.carry_out(parent, vec![Step::RemoveAll { name: id.name.as_str().into() }]).await;

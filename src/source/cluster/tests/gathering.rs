@@ -11,7 +11,7 @@ use crate::source::{Set, Source as _};
 use crate::store::{Known, Refusal, Store};
 
 fn pods() -> Set {
-    Set::PodsOf(Name::new("n1").unwrap())
+    Set::PodsOf { node: Name::new("n1").unwrap(), selector: None }
 }
 
 fn names(store: &Store) -> Vec<String> {
