@@ -25,7 +25,7 @@ SOURCE is that of secretfs mount.
 
 DIR must be on a tmpfs or ramfs, yours, not writable for others, and empty or left by an earlier sync, whose files are
 taken over: what has not changed is not touched. What somebody else puts into it stays. Values in a tmpfs can be swapped
-out: mount it with noswap (Linux 6.4), or do without swap.
+out: mount it with noswap (Linux 6.4), or do without swap; where neither is so, a warning says it.
 
 Examples:
   secretfs sync secret/mysecret /run/mysecret
