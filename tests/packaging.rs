@@ -94,6 +94,28 @@ fn the_api_server_takes_the_daemon_set_and_its_rights_as_they_stand() {
     assert!(!output.status.success() && said(&output).contains("mountPropagations"), "{}", said(&output));
 }
 
+/// As README has it, with the image named in the kustomization.
+#[test]
+fn the_daemon_set_is_applied_and_taken_away() {
+    let (sandbox, space) = (Sandbox::new(), namespace());
+    let overlay = overlay(&sandbox, &space);
+    let base = sandbox.path("base/kustomization.yaml");
+    let text = std::fs::read_to_string(&base).expect("read");
+    std::fs::write(&base, text.replace("newName: secretfs", "newName: example.com/secretfs")).expect("write");
+    let output = run(space.cluster.kubectl().args(["apply", "-k", &overlay]));
+    assert!(output.status.success(), "{}", said(&output));
+    let images = "jsonpath={.spec.template.spec['initContainers','containers'][*].image}";
+    let image = format!("example.com/secretfs:{VERSION}");
+    let found = space.kubectl(&["get", "daemonset", "secretfs", "-o", images]);
+    assert_eq!(found.split(' ').collect::<Vec<_>>(), [image.as_str(); 3]);
+    // A second time it changes nothing.
+    let printed = succeed(space.cluster.kubectl().args(["apply", "-k", &overlay]));
+    assert!(printed.contains("daemonset.apps/secretfs unchanged"), "{printed}");
+    succeed(space.cluster.kubectl().args(["delete", "--wait=false", "-k", &overlay]));
+    let left = run(space.cluster.kubectl().args(["-n", &space.name, "get", "serviceaccount", "secretfs"]));
+    assert!(said(&left).contains("NotFound"), "{}", said(&left));
+}
+
 /// The DaemonSet's own command line with its own rights, and no others.
 #[test]
 fn the_daemon_of_a_node_needs_just_the_rights_that_it_gets() {

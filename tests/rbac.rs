@@ -85,6 +85,17 @@ impl Granted {
     fn nothing_was_refused(&self) {
         let refused = self.refused(None);
         assert!(refused.is_empty(), "{refused:?}");
+        let wrong = self.doctor();
+        assert!(wrong.is_empty(), "{wrong:?}");
+    }
+
+    /// What `secretfs doctor SOURCE` finds wrong with the rights of that user.
+    fn doctor(&self) -> Vec<String> {
+        let whole: &[&str] = if self.source.is_empty() { &["-A"] } else { &[] };
+        let words = [home(&self.namespace, &self.source), vec!["--as", &self.user], whole.to_vec()].concat();
+        let words = words.into_iter().chain(self.source.iter().map(String::as_str));
+        let findings = doctor(&self.namespace, &words.collect::<Vec<_>>());
+        findings.into_iter().filter(|(state, _)| state != "ok").map(|(_, found)| found).collect()
     }
 
     fn spots(&self) -> Vec<Spot> {
@@ -116,6 +127,12 @@ impl Granted {
         self.api.replace(&less);
         wait_until("the loss of a right", || !self.may(spot));
         work();
+        let (verb, resource) = self.at(spot);
+        let (told, begins) = (self.doctor(), format!("{verb} {resource} "));
+        let is_it = |found: &String| {
+            format!("{found} ").starts_with(&begins) || found.starts_with(&format!("{verb} {resource}:"))
+        };
+        assert!(told.iter().any(|found| is_it(found) && found.contains("denied")), "{begins}: {told:?}");
         self.api.replace(&self.roles[spot.role]);
         self.wait_for_all();
     }
@@ -206,6 +223,19 @@ fn apply(namespace: &Namespace, manifests: &str) -> Vec<Value> {
 fn without_version(mut object: Value) -> Value {
     object["metadata"].as_object_mut().expect("metadata").remove("resourceVersion");
     object
+}
+
+/// What `secretfs doctor` finds out about rights: states, and what was found.
+fn doctor(namespace: &Namespace, words: &[&str]) -> Vec<(String, String)> {
+    let mut doctor = secretfs();
+    doctor.env("KUBECONFIG", namespace.cluster.kubeconfig()).args(["doctor", "-o", "json"]).args(words);
+    let output = run(&mut doctor);
+    let findings: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", said(&output)));
+    let text = |finding: &Value, field: &str| finding[field].as_str().expect("text").to_owned();
+    let of_rights = findings.iter().filter(|finding| finding["check"] == "rights");
+    let findings: Vec<_> = of_rights.map(|finding| (text(finding, "state"), text(finding, "found"))).collect();
+    assert!(!findings.is_empty(), "{}", said(&output));
+    findings
 }
 
 fn with_input(command: &mut Command, input: &str) -> String {
@@ -491,6 +521,23 @@ fn what_is_printed_for_a_node_suffices_and_each_verb_of_it_is_needed() {
     drop(mount);
     granted.nothing_was_refused();
     granted.is_minimal_for_any_pod(&pod, |_| {});
+}
+
+#[test]
+fn doctor_knows_that_a_kubelet_reaches_what_its_own_pods_need() {
+    let namespace = namespace();
+    let (source, pod) = (format!("node/{}", namespace.name), Pod::make(&namespace));
+    let as_node = |name: &str| {
+        let user = format!("system:node:{name}");
+        doctor(&namespace, &["--as", &user, "--as-group", "system:nodes", &source])
+    };
+    let own = as_node(&namespace.name);
+    assert!(own.iter().all(|(state, _)| state == "ok"), "{own:?}");
+    let for_its_pods = "get secrets in all namespaces: not for all, but allowed for the 1 that the pods on it need now";
+    assert!(own.iter().any(|(_, found)| found == for_its_pods), "{own:?}");
+    let other = as_node("another");
+    assert!(other.contains(&("fault".into(), "list pods in all namespaces: denied".into())), "{other:?}");
+    drop(pod);
 }
 
 #[test]

@@ -15,7 +15,7 @@ use crate::support::process::Running;
 use crate::support::snapshot::{Entry, differences, snapshot};
 use crate::support::sync::{Sync, memory_dir};
 use crate::support::user::ordinary;
-use crate::support::{fail, secretfs, subdir, succeed, tempdir, wait_until};
+use crate::support::{fail, run, secretfs, subdir, succeed, tempdir, wait_until};
 
 /// Replaces the manifest by one of Secrets `NAMESPACE/NAME` with their keys and values, a ConfigMap, and a pod of them.
 fn manifest(file: &Path, secrets: &[(&str, &[(&str, &str)])]) {
@@ -387,6 +387,33 @@ fn an_ordinary_user_writes_own_files_without_fuse() {
     succeed(command.args(["sync", "--once"]).args(scene.args(&["secret/one"])).arg(&dir));
     assert_eq!(text(&dir.join("k")), "second");
     succeed(secretfs().arg("umount").arg(&dir));
+}
+
+#[test]
+fn a_tmpfs_that_may_be_swapped_out_is_told_of() {
+    let scene = Scene::new();
+    let dir = scene.dir("t");
+    let heading = "Filename\tType\tSize\tUsed\tPriority\n";
+    std::fs::write(scene.files.path().join("none"), heading).expect("write");
+    std::fs::write(scene.files.path().join("some"), format!("{heading}/dev/sda2\tpartition\t1\t0\t-2\n"))
+        .expect("write");
+    let said = |mount: &str, swaps: &str| {
+        let script =
+            format!("mount -t {mount} none \"$1\" && mount --bind \"$2\" /proc/swaps && shift 2 && exec \"$@\"");
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", &script, "sh"]).arg(&dir).arg(scene.files.path().join(swaps));
+        command.args([env!("CARGO_BIN_EXE_secretfs"), "sync", "--once"]).args(scene.args(&["secret/one"])).arg(&dir);
+        let output = run(&mut command);
+        assert!(output.status.success(), "{}", crate::support::said(&output));
+        String::from_utf8(output.stderr).expect("UTF-8")
+    };
+    let warning = said("tmpfs -o mode=700", "some");
+    assert_eq!(warning.matches("may get into swap: mount a tmpfs with -o noswap").count(), 1, "{warning}");
+    for (mount, swaps) in
+        [("tmpfs -o mode=700", "none"), ("tmpfs -o mode=700,noswap", "some"), ("ramfs -o mode=700", "some")]
+    {
+        assert_eq!(said(mount, swaps), "", "{mount}");
+    }
 }
 
 #[test]

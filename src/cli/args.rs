@@ -1,13 +1,38 @@
 //! Arguments that several verbs share.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::TypedValueParser;
 
-use super::complete;
+use super::source_arg::SourceArg;
+use super::{complete, source};
+use crate::exit::{Code, Failure};
 use crate::object::selector::{InvalidSelector, Selector};
 use crate::object::{Kind, Namespace};
+
+/// What is shown, and where: the operands of `mount` and `sync`.
+#[derive(clap::Args, Debug)]
+pub struct Operands {
+    /// What to show (SOURCE, see below), and the directory to show it in, which must exist
+    #[arg(value_name = "[SOURCE] DIR", num_args = 1..=2, required = true, add = complete::mount_operand())]
+    operands: Vec<OsString>,
+}
+
+impl Operands {
+    /// SOURCE and DIR.
+    pub fn read(&self) -> Result<(SourceArg, PathBuf), Failure> {
+        match &self.operands[..] {
+            [dir] => Ok((SourceArg::Cluster, dir.into())),
+            [source, dir] => {
+                let text = source.to_str().ok_or_else(|| Failure::new(Code::Usage, "SOURCE is not valid UTF-8"))?;
+                Ok((source::parse_whole(Some(text))?, dir.into()))
+            }
+            _ => Err(Failure::new(Code::Usage, "give [SOURCE] DIR")),
+        }
+    }
+}
 
 /// Where objects come from, in kubectl's words.
 #[derive(clap::Args, Clone, Debug)]

@@ -15,10 +15,11 @@ use super::args::SourceArgs;
 use super::mount::runtime;
 use super::source::{self, Opened};
 use super::source_arg::SourceArg;
+use super::walk::{Tokens, Walk};
 use super::{Cli, output};
 use crate::exit::{Code, Failure};
 use crate::mount::table::Table;
-use crate::object::{Kind, ObjectId};
+use crate::object::{Kind, Namespace, ObjectId};
 use crate::source::cluster::Login;
 
 /// Tells the program that a shell's script asks it for completions, and which shell.
@@ -124,7 +125,7 @@ pub fn object_or_key() -> ArgValueCompleter {
     ArgValueCompleter::new(|current: &OsStr| sources(current, Depth::ObjectsAndKeys))
 }
 
-/// For `doctor`.
+/// For verbs about whole objects.
 pub fn object() -> ArgValueCompleter {
     ArgValueCompleter::new(|current: &OsStr| sources(current, Depth::Objects))
 }
@@ -151,37 +152,61 @@ pub fn mounted() -> ArgValueCompleter {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Depth {
     Objects,
-    /// An object's name is followed by a slash, and so the line goes on with its keys.
+    /// An object's name is followed by a slash, and so the line goes on with what is in it.
     Keys,
     ObjectsAndKeys,
 }
 
+/// What stands before the last slash is looked into.
 fn sources(current: &OsStr, depth: Depth) -> Vec<CompletionCandidate> {
     let Some(text) = current.to_str() else { return Vec::new() };
-    let parts: Vec<&str> = text.split('/').collect();
-    let kind = |word: &str| word.parse::<Kind>().ok();
-    let names = |kind, namespace| {
-        let end = if depth == Depth::Keys { "/" } else { "" };
-        objects_of(kind, namespace).into_iter().map(|name| name + end).collect()
-    };
-    let all = match parts[..] {
-        [_] => ["secret/", "cm/", "ns/"].map(str::to_owned).into(),
-        ["ns" | "namespace" | "namespaces", _] => {
-            ask(namespaces).into_iter().map(|name| format!("ns/{name}")).collect()
-        }
-        [word, _] if kind(word).is_some() => below(word, names(kind(word), None)),
-        [word, object, _] if kind(word).is_some() && depth != Depth::Objects => {
-            below(&format!("{word}/{object}"), keys_of(&format!("{word}/{object}")))
-        }
-        [namespace, _] => ["secret", "cm"].map(|kind| format!("{namespace}/{kind}/")).into(),
-        [namespace, word, _] => below(&format!("{namespace}/{word}"), names(kind(word), Some(namespace))),
-        [namespace, word, object, _] if depth != Depth::Objects => {
-            let object = format!("{namespace}/{word}/{object}");
-            below(&object, keys_of(&object))
-        }
-        _ => Vec::new(),
+    let all = match text.rsplit_once('/') {
+        None => KINDS.iter().map(|kind| kind.short()).chain(["ns", Kind::Node.short()]).map(open_ended).collect(),
+        Some((above, _)) => below(above, names_below(above, depth)),
     };
     starting(current, all)
+}
+
+/// The kinds of objects that a SOURCE can name in a namespace, in the order of their importance.
+const KINDS: [Kind; 9] = [
+    Kind::Secret,
+    Kind::ConfigMap,
+    Kind::Pod,
+    Kind::Deployment,
+    Kind::StatefulSet,
+    Kind::DaemonSet,
+    Kind::ReplicaSet,
+    Kind::Job,
+    Kind::CronJob,
+];
+
+fn open_ended(word: &str) -> String {
+    format!("{word}/")
+}
+
+fn names_below(above: &str, depth: Depth) -> Vec<String> {
+    let kind = |word: &str| word.parse::<Kind>().ok().filter(|kind| *kind == Kind::Node || KINDS.contains(kind));
+    let objects = |kind, namespace| {
+        let names = objects_of(kind, namespace);
+        if depth == Depth::Keys { names.iter().map(|name| open_ended(name)).collect() } else { names }
+    };
+    match above.split('/').collect::<Vec<_>>()[..] {
+        ["ns" | "namespace" | "namespaces"] => ask(namespaces),
+        [word] => match kind(word) {
+            Some(kind) => objects(kind, None),
+            None => KINDS.iter().map(|kind| open_ended(kind.short())).collect(),
+        },
+        [namespace, word] if kind(namespace).is_none() => match kind(word) {
+            Some(kind) if kind.is_namespaced() => objects(kind, Some(namespace)),
+            _ => Vec::new(),
+        },
+        _ if depth == Depth::Objects => Vec::new(),
+        _ => match SourceArg::parse(above) {
+            Ok(source @ SourceArg::Object { key: None, .. }) => keys_of(source),
+            Ok(source @ (SourceArg::Pod { .. } | SourceArg::Node { .. })) => paths_in(source),
+            _ => Vec::new(),
+        },
+    }
 }
 
 fn below(path: &str, names: Vec<String>) -> Vec<String> {
@@ -198,13 +223,13 @@ async fn namespaces(opened: Opened, args: SourceArgs) -> Option<Vec<String>> {
     Some(names.into_iter().map(|(namespace, _)| namespace.to_string()).collect())
 }
 
-fn objects_of(kind: Option<Kind>, namespace: Option<&str>) -> Vec<String> {
-    let Some(kind) = kind else { return Vec::new() };
+fn objects_of(kind: Kind, namespace: Option<&str>) -> Vec<String> {
     let namespace = namespace.map(str::to_owned);
     ask(async move |opened, mut args| {
         args.kinds = vec![kind];
         let namespace = match namespace {
-            Some(name) => crate::object::Namespace::new(&name).ok()?,
+            Some(name) => Namespace::new(&name).ok()?,
+            None if !kind.is_namespaced() => Namespace::none(),
             None => opened.namespace.clone(),
         };
         let names = super::read::names(&opened, &SourceArg::Namespace(namespace), &args).await.ok()?;
@@ -213,11 +238,21 @@ fn objects_of(kind: Option<Kind>, namespace: Option<&str>) -> Vec<String> {
 }
 
 /// The keys of an object; its values come with them, and go with this process.
-fn keys_of(object: &str) -> Vec<String> {
-    let Ok(source) = SourceArg::parse(object) else { return Vec::new() };
+fn keys_of(source: SourceArg) -> Vec<String> {
     ask(async move |opened, _args| {
         let object = opened.source.follow(source.object_id(&opened.namespace)?).await.ok()?;
         Some(object.data().keys().map(|key| key.to_string()).collect())
+    })
+}
+
+/// What is in a directory of a pod or node. Nobody's tokens are asked for because of a key on the keyboard.
+fn paths_in(source: SourceArg) -> Vec<String> {
+    let (SourceArg::Pod { path, .. } | SourceArg::Node { path, .. }) = &source else { return Vec::new() };
+    let path = path.clone();
+    ask(async move |opened, args| {
+        let walk = Walk::open(opened, &source, &args, Tokens::None).await.ok()?;
+        let entries = walk.list(walk.find(&path).ok()?.ino).into_iter();
+        Some(entries.map(|entry| if entry.is_dir { open_ended(&entry.name) } else { entry.name }).collect())
     })
 }
 

@@ -1,14 +1,21 @@
 //! `secretfs doctor`.
 
+use std::sync::Arc;
+
 use clap::ValueEnum;
 
 use super::args::SourceArgs;
 use super::mount::{harden, runtime};
+use super::source::Opened;
 use super::source_arg::SourceArg;
-use super::{complete, output, source};
-use crate::doctor::{self, Asked, Finding, State};
+use super::{complete, output, rbac, source};
+use crate::doctor::{self, Asked, Finding, Node, State};
 use crate::exit::{Code, Failure};
+use crate::object::{Kind, Name};
+use crate::rights::Rights;
+use crate::source::Set;
 use crate::source::cluster::Login;
+use crate::store::{Known, Store};
 
 /// Look for what keeps mounts from working, on this host and on the way to the cluster, with the cure for each.
 ///
@@ -18,11 +25,12 @@ use crate::source::cluster::Login;
 Examples:
   secretfs doctor                             this host, and whether the cluster answers
   secretfs doctor -n prod secret/web-tls      and the rights for that Secret
+  secretfs doctor deploy/web                  and for all that the files of its pods need
   secretfs doctor -o json | jq '.[] | select(.state != \"ok\")'
 
 The exit code is 0 if there is no fault (warnings are none), else that of the first one.")]
 pub struct Args {
-    /// What is to be mounted: nothing, ns/NAME or [NAMESPACE/]KIND/NAME; -A for the whole cluster
+    /// What is to be mounted: nothing, ns/NAME, [NAMESPACE/]KIND/NAME or node/NAME; -A for the whole cluster
     #[arg(value_name = "SOURCE", add = complete::object())]
     operand: Option<String>,
     #[command(flatten)]
@@ -30,6 +38,9 @@ pub struct Args {
     /// The rights for a mount of the whole cluster
     #[arg(short = 'A', long, conflicts_with = "operand")]
     all_namespaces: bool,
+    /// For mounts with --no-tokens: the right to ask for service account tokens is not needed
+    #[arg(long)]
+    no_tokens: bool,
     /// Output format
     #[arg(short, long, value_enum)]
     output: Option<Format>,
@@ -66,14 +77,43 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
 
 async fn cluster(args: &Args, source: Option<SourceArg>) -> Vec<Finding> {
     let options = source::cluster_options(&args.source, Login::MayPrompt);
-    let kinds = source::kinds(&args.source);
-    doctor::cluster(&options, |namespace| match source {
-        None if args.all_namespaces => Asked::Names { namespace: None, kinds },
-        None | Some(SourceArg::Cluster) => Asked::Nothing,
-        Some(SourceArg::Namespace(namespace)) => Asked::Names { namespace: Some(namespace), kinds },
-        Some(object) => object.object_id(namespace).map_or(Asked::Nothing, Asked::Object),
-    })
-    .await
+    let (mut findings, examination) = doctor::way(&options).await;
+    let (Some(examination), Some(source)) = (examination, source.or(args.all_namespaces.then_some(SourceArg::Cluster)))
+    else {
+        return findings;
+    };
+    let store = Store::new();
+    let cluster = examination.cluster(store.clone());
+    let namespace = cluster.default_namespace().clone();
+    let opened = Opened { source: Arc::new(cluster), store, namespace };
+    let subject = source.object_id(&opened.namespace);
+    let (rights, unknown) = match rbac::rights(&opened, &source, &args.source).await {
+        Ok(rights) => (rights, None),
+        // What it needs cannot be seen; whether it can be read itself says why, or else the failure does.
+        Err(failure) => (subject.as_ref().map(Rights::object).unwrap_or_default(), Some(failure)),
+    };
+    let rights = if args.no_tokens { rights.without_tokens() } else { rights };
+    let node = match &source {
+        SourceArg::Node { name, .. } => Some(Node { name: name.clone(), pods: pods_on(&opened, name).await }),
+        _ => None,
+    };
+    findings.extend(doctor::rights(&examination, &Asked { rights, subject, node }).await);
+    if let Some(failure) = unknown.filter(|_| !findings.iter().any(|finding| finding.state == State::Fault)) {
+        findings.push(Finding::failed("rights", State::Warning, &failure));
+    }
+    findings
+}
+
+/// What the pods need that are on a node now; nothing if they may not be listed, which shows elsewhere.
+async fn pods_on(opened: &Opened, node: &Name) -> Rights {
+    if opened.source.gather(Set::PodsOf { node: node.clone(), selector: None }).await.is_err() {
+        return Rights::default();
+    }
+    let loaded = opened.store.objects(Kind::Pod, None).into_iter().filter_map(|known| match known {
+        Known::Loaded(pod) => Rights::pod(&pod, None),
+        Known::Named(_) => None,
+    });
+    loaded.fold(Rights::default(), Rights::and)
 }
 
 async fn manifests(args: &Args, source: Option<SourceArg>) -> Vec<Finding> {

@@ -44,8 +44,9 @@ pub struct LookArgs {
 /// What is done after a change.
 #[derive(clap::Args, Debug)]
 pub struct ChangeArgs {
-    /// Run this by sh after each change that is shown, at most once a second and for at most a minute; SECRETFS_CHANGED has
-    /// the changed directories below SECRETFS_MOUNTPOINT, one on a line
+    /// Run this by sh after each change that is shown, at most once a second and for at most a minute; SECRETFS_CHANGED names
+    /// below SECRETFS_MOUNTPOINT, one on a line, the files that have changed, come or gone, and whole directories that have
+    /// come or gone
     #[arg(long, value_name = "COMMAND", help_heading = "When something changes")]
     on_change: Option<OsString>,
     /// Have systemd reload this unit, or restart it if it cannot reload, after each change; may be repeated

@@ -7,8 +7,7 @@ use std::process::ExitStatus;
 
 use clap::ValueEnum;
 
-use super::args::{SourceArgs, bytes};
-use super::complete;
+use super::args::{Operands, SourceArgs, bytes};
 use super::look::{ChangeArgs, LookArgs, OwnerArg};
 use super::source::{self, Opened};
 use super::source_arg::SourceArg;
@@ -28,7 +27,7 @@ use crate::{memory, mount};
 #[command(
     override_usage = "secretfs mount [OPTIONS] [SOURCE] DIR\n       secretfs mount --private [OPTIONS] [SOURCE] DIR -- COMMAND...",
     after_help = "\
-SOURCE is one of
+DIR must be empty (see --nonempty). SOURCE is one of
   (nothing)              the whole cluster, or all manifests: DIR/NAMESPACE/NAME/KEY
   ns/NAME                one namespace: DIR/NAME/KEY
   secret/NAME, cm/NAME   one object: DIR/KEY, as in a pod that mounts it
@@ -49,9 +48,8 @@ Examples:
   secretfs mount --private secret/mysecret ./mysec -- ./program --config ./mysec/config.yaml"
 )]
 pub struct Args {
-    /// What to mount (see below), and the directory to mount it at, which must exist and be empty
-    #[arg(value_name = "[SOURCE] DIR", num_args = 1..=2, required = true, add = complete::mount_operand())]
-    operands: Vec<OsString>,
+    #[command(flatten)]
+    operands: Operands,
 
     #[command(flatten)]
     source: SourceArgs,
@@ -114,7 +112,7 @@ enum MethodArg {
 /// Runs the verb.
 pub fn run(args: &Args) -> Result<u8, Failure> {
     can_mount()?;
-    let (source, dir) = operands(&args.operands)?;
+    let (source, dir) = args.operands.read()?;
     if args.private {
         return private(args, &source, dir);
     }
@@ -142,20 +140,6 @@ pub fn daemon(serve: impl FnOnce(&mut Ready) -> Result<(), Failure>) -> Result<u
             };
             std::process::exit(code as i32);
         }
-    }
-}
-
-/// SOURCE and DIR.
-pub fn operands(operands: &[OsString]) -> Result<(SourceArg, PathBuf), Failure> {
-    match operands {
-        [dir] => Ok((SourceArg::Cluster, dir.into())),
-        [source, dir] => {
-            let text = source.to_str().ok_or_else(|| Failure::new(Code::Usage, "SOURCE is not valid UTF-8"))?;
-            let source =
-                SourceArg::parse_without_key(text).map_err(|error| Failure::new(Code::Usage, error.to_string()))?;
-            Ok((source, dir.into()))
-        }
-        _ => Err(Failure::new(Code::Usage, "give [SOURCE] DIR")),
     }
 }
 
@@ -196,7 +180,7 @@ pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 /// Looks whether the mount could be made, as far as this can be told without asking the source.
 pub fn check(args: &Args) -> Result<(), Failure> {
     can_mount()?;
-    let (source, dir) = operands(&args.operands)?;
+    let (source, dir) = args.operands.read()?;
     source::check_scope(&source, &args.source)?;
     Ok(mount::check(&args.request(dir)).map(drop)?)
 }

@@ -142,6 +142,11 @@ pub(super) async fn automount(source: &dyn Source, object: &Object) -> Result<Op
             _ => Ok(None),
         },
         Err(Refusal::NotFound { .. }) => Ok(None),
+        // Then a token is among what may be needed.
+        Err(refusal @ Refusal::Forbidden { .. }) => {
+            tracing::warn!("{refusal}");
+            Ok(None)
+        }
         Err(refusal) => Err(refusal),
     }
 }

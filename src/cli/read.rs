@@ -6,7 +6,7 @@ use super::mount::{harden, runtime};
 use super::output;
 use super::source::{self, Opened};
 use super::source_arg::SourceArg;
-use super::walk::{Entry, Walk};
+use super::walk::{Entry, Tokens, Walk};
 use crate::exit::{Code, Failure};
 use crate::object::{Kind, Namespace, Object, ObjectId};
 use crate::source::Scope;
@@ -67,7 +67,7 @@ pub fn cat(args: &CatArgs) -> Result<u8, Failure> {
     let source = parse(Some(&args.operand))?;
     if let Some(path) = walked(&source) {
         let value = with_source(&args.source, async |opened| {
-            let walk = Walk::open(opened, &source, &args.source).await?;
+            let walk = Walk::open(opened, &source, &args.source, Tokens::New).await?;
             let found = walk.find(path)?;
             match found.is_dir {
                 true => Err(Failure::new(Code::Usage, format!("{} is a directory: name a file in it", args.operand))),
@@ -98,7 +98,7 @@ pub fn ls(args: &LsArgs) -> Result<u8, Failure> {
     let source = parse(args.operand.as_deref())?;
     let lines = with_source(&args.source, async |opened| {
         if let Some(path) = walked(&source) {
-            let walk = Walk::open(opened, &source, &args.source).await?;
+            let walk = Walk::open(opened, &source, &args.source, Tokens::New).await?;
             let found = walk.find(path)?;
             let below = if found.is_dir { walk.list(found.ino) } else { vec![found] };
             return Ok(below.into_iter().map(|entry| entry.name).collect());
@@ -132,7 +132,7 @@ pub fn tree(args: &TreeArgs) -> Result<u8, Failure> {
     let source = parse(args.operand.as_deref())?;
     let lines = with_source(&args.source, async |opened| {
         if let Some(path) = walked(&source) {
-            let walk = Walk::open(opened, &source, &args.source).await?;
+            let walk = Walk::open(opened, &source, &args.source, Tokens::New).await?;
             let found = walk.find(path)?;
             let below = if found.is_dir { drawn(&walk, &found) } else { Vec::new() };
             return Ok([vec![args.operand.clone().unwrap_or_default()], below].concat());

@@ -1,12 +1,10 @@
 //! `secretfs sync`.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 
-use super::args::SourceArgs;
-use super::complete;
+use super::args::{Operands, SourceArgs};
 use super::look::{ChangeArgs, LookArgs};
-use super::mount::{allow_many_connections, daemon, describe, harden, level, operands, runtime};
+use super::mount::{allow_many_connections, daemon, describe, harden, level, runtime};
 use super::source::{self, Opened};
 use super::source_arg::SourceArg;
 use crate::daemon::{Ready, Signals, Writing, log, write};
@@ -27,7 +25,7 @@ SOURCE is that of secretfs mount.
 
 DIR must be on a tmpfs or ramfs, yours, not writable for others, and empty or left by an earlier sync, whose files are
 taken over: what has not changed is not touched. What somebody else puts into it stays. Values in a tmpfs can be swapped
-out: mount it with noswap (Linux 6.4), or do without swap.
+out: mount it with noswap (Linux 6.4), or do without swap; where neither is so, a warning says it.
 
 Examples:
   secretfs sync secret/mysecret /run/mysecret
@@ -36,9 +34,8 @@ Examples:
   secretfs umount /run/mysecret                        end it, and remove its files"
 )]
 pub struct Args {
-    /// What to write, and the directory to write it into
-    #[arg(value_name = "[SOURCE] DIR", num_args = 1..=2, required = true, add = complete::mount_operand())]
-    operands: Vec<OsString>,
+    #[command(flatten)]
+    operands: Operands,
 
     #[command(flatten)]
     source: SourceArgs,
@@ -63,7 +60,7 @@ pub struct Args {
 
 /// Runs the verb.
 pub fn run(args: &Args) -> Result<u8, Failure> {
-    let (source, dir) = operands(&args.operands)?;
+    let (source, dir) = args.operands.read()?;
     source::check_scope(&source, &args.source)?;
     let ownership = args.look.ownership();
     if !rustix::process::geteuid().is_root() && (ownership.uid.is_some() || ownership.gid.is_some()) {

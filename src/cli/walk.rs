@@ -31,13 +31,23 @@ pub struct Entry {
     pub size: u64,
 }
 
+/// Whether service account tokens are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tokens {
+    New,
+    None,
+}
+
 impl Walk {
     /// Loads all of SOURCE.
-    pub async fn open(opened: Opened, source: &SourceArg, args: &SourceArgs) -> Result<Walk, Failure> {
+    pub async fn open(opened: Opened, source: &SourceArg, args: &SourceArgs, tokens: Tokens) -> Result<Walk, Failure> {
         source::check_scope(source, args)?;
         let shape = source::shape(source, args, &opened.namespace);
         let name = super::mount::describe(&shape);
-        let options = Options::new(Layout::Kubelet, Ownership::of(Owner::Kubelet), args.timeout * 2);
+        let options = Options {
+            no_tokens: tokens == Tokens::None,
+            ..Options::new(Layout::Kubelet, Ownership::of(Owner::Kubelet), args.timeout * 2)
+        };
         let view = View::new(shape, options, opened.store, opened.source);
         view.load().await?;
         Ok(Walk { tree: view.tree(), name })

@@ -28,7 +28,7 @@ pub struct OnChange {
 }
 
 impl OnChange {
-    /// Runs the commands for what comes from `updates` (directories below the mount point, "" for itself), one run at a
+    /// Runs the commands for what comes from `updates` (paths below the mount point, "" for itself), one run at a
     /// time. Never resolves; dropped, it kills what runs.
     pub async fn follow(&self, mountpoint: PathBuf, mut updates: mpsc::UnboundedReceiver<String>) {
         let mut changed = BTreeSet::new();
@@ -36,7 +36,7 @@ impl OnChange {
         loop {
             if changed.is_empty() {
                 match updates.recv().await {
-                    Some(dir) => drop(changed.insert(dir)),
+                    Some(path) => drop(changed.insert(path)),
                     None => return std::future::pending().await,
                 }
             }
@@ -54,14 +54,14 @@ impl OnChange {
 }
 
 fn gather(updates: &mut mpsc::UnboundedReceiver<String>, changed: &mut BTreeSet<String>) {
-    while let Ok(dir) = updates.try_recv() {
-        changed.insert(dir);
+    while let Ok(path) = updates.try_recv() {
+        changed.insert(path);
     }
 }
 
 /// One on a line.
 fn names(changed: &BTreeSet<String>) -> String {
-    let shown = |dir: &String| if dir.is_empty() { ".".to_owned() } else { dir.clone() };
+    let shown = |path: &String| if path.is_empty() { ".".to_owned() } else { path.clone() };
     let names = changed.iter().map(shown).collect::<Vec<_>>().join("\n");
     if names.len() > LONGEST { ".".to_owned() } else { names }
 }

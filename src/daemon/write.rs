@@ -40,6 +40,12 @@ pub async fn write<U: Future<Output = ()>>(
     until: impl FnOnce() -> U,
 ) -> Result<(), Failure> {
     let mirror = Mirror::open(&plan.dir, plan.rules)?;
+    if mirror.may_be_swapped() {
+        tracing::warn!(
+            "the files in {} may get into swap: mount a tmpfs with -o noswap there (Linux 6.4), or use a ramfs or no swap",
+            mirror.path().display()
+        );
+    }
     if let Err(failure) = begin(&plan, &mirror).await {
         if !mirror.is_taken_over() {
             mirror.clean()?;

@@ -135,11 +135,10 @@ fn memory() -> Finding {
         _ => return Finding::ok(CHECK, "no limit"),
     };
     let found = format!("{} KiB of values are kept out of swap", limit >> 10);
-    let swaps = std::fs::read_to_string("/proc/swaps").unwrap_or_default();
     if limit >= ENOUGH {
         return Finding::ok(CHECK, found);
     }
-    if swaps.lines().count() < 2 {
+    if !crate::memory::has_swap() {
         return Finding::ok(CHECK, format!("{found}, and this host has no swap"));
     }
     Finding::warning(CHECK, found, "raise it with LimitMEMLOCK= (systemd) or ulimit -l, or use no swap")

@@ -4,7 +4,7 @@ mod host;
 mod source;
 
 pub use host::host;
-pub use source::{Asked, cluster};
+pub use source::{Asked, Node, rights, way};
 
 use serde::Serialize;
 

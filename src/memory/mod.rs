@@ -9,7 +9,9 @@ pub mod arena;
 mod harden;
 mod mapping;
 mod slots;
+mod swap;
 
 pub use allocator::Wiping;
 pub use arena::Wiped;
 pub use harden::harden;
+pub use swap::has_swap;

@@ -45,12 +45,17 @@ impl Entry {
 
     /// Whether writing through this mount ends in EROFS, be it the mount or the file system that forbids it.
     pub fn is_read_only(&self) -> bool {
-        self.has_option("ro") || self.super_options.split(',').any(|option| option == "ro")
+        self.has_option("ro") || self.has_super_option("ro")
     }
 
     /// Whether this mount, not the file system, has an option.
     pub fn has_option(&self, name: &str) -> bool {
         self.options.split(',').any(|option| option == name)
+    }
+
+    /// Whether the file system has an option.
+    pub fn has_super_option(&self, name: &str) -> bool {
+        self.super_options.split(',').any(|option| option == name)
     }
 
     /// The number behind an option of the file system, such as `user_id`, as this user namespace sees it.

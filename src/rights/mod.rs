@@ -51,6 +51,15 @@ impl Resource {
         }
     }
 
+    /// Whether it is in namespaces.
+    pub fn is_namespaced(self) -> bool {
+        match self {
+            Resource::Objects(kind) => kind.is_namespaced(),
+            Resource::Tokens => true,
+            Resource::Namespaces => false,
+        }
+    }
+
     /// The resource, and what follows a slash in RBAC's rules.
     pub fn parts(self) -> (&'static str, Option<&'static str>) {
         match self {
@@ -91,6 +100,7 @@ impl fmt::Display for Right {
         }
         match &self.namespace {
             Some(namespace) => write!(f, " in namespace {namespace}"),
+            None if self.resource.is_namespaced() => f.write_str(" in all namespaces"),
             None => Ok(()),
         }
     }

@@ -47,6 +47,11 @@ impl Mirror {
         &self.path
     }
 
+    /// Whether the kernel may write what is in it to a swap area.
+    pub fn may_be_swapped(&self) -> bool {
+        self.place().may_be_swapped()
+    }
+
     /// Whether an earlier process kept it.
     pub fn is_taken_over(&self) -> bool {
         self.place().taken_over

@@ -11,6 +11,9 @@ use rustix::io::Errno;
 
 use super::SyncError;
 use super::record::{self, Record};
+use crate::memory::has_swap;
+use crate::mount::Device;
+use crate::mount::table::Table;
 use crate::publisher::{Written, carry_out, open_directory};
 use crate::volume::{Attr, NewBody, NewNode, Step};
 
@@ -54,7 +57,7 @@ impl Place {
         if stat.st_mode & 0o022 != 0 {
             return Err(SyncError::OthersMayWrite { path, mode: stat.st_mode & 0o7777 });
         }
-        let file_system = rustix::fs::fstatfs(&fd).map_err(errno(&path))?.f_type as u64 & 0xffff_ffff;
+        let file_system = magic(&fd).map_err(errno(&path))?;
         if !rules.on_disk && ![TMPFS_MAGIC, RAMFS_MAGIC].contains(&file_system) {
             return Err(SyncError::NotInMemory { path });
         }
@@ -86,6 +89,16 @@ impl Place {
             _ => *self = Place::open(&self.path, self.rules)?,
         }
         Ok(())
+    }
+
+    /// Whether the kernel may write what is in the directory to a swap area: a tmpfs without `noswap`, on a host that swaps.
+    /// Source: tmpfs(5), and `shmem_show_options` in mm/shmem.c, since Linux 6.4.
+    pub fn may_be_swapped(&self) -> bool {
+        let is_tmpfs = magic(&self.fd).is_ok_and(|magic| magic == TMPFS_MAGIC);
+        let Ok(stat) = rustix::fs::fstat(&self.fd) else { return false };
+        let device = Device { major: rustix::fs::major(stat.st_dev), minor: rustix::fs::minor(stat.st_dev) };
+        let is_pinned = |table: Table| table.of_device(device).any(|entry| entry.has_super_option("noswap"));
+        is_tmpfs && has_swap() && !Table::read().is_ok_and(is_pinned)
     }
 
     pub fn path(&self) -> &Path {
@@ -136,6 +149,11 @@ impl Place {
             _ => error,
         })
     }
+}
+
+/// The magic number of the file system.
+fn magic(fd: &OwnedFd) -> Result<u64, Errno> {
+    Ok(rustix::fs::fstatfs(fd)?.f_type as u64 & 0xffff_ffff)
 }
 
 /// Opens the directory itself: a link in its place is refused.

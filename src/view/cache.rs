@@ -54,19 +54,19 @@ impl View {
     /// Updates an object's files, or gives them their content back where that is all there is to do.
     pub(super) async fn rewrite(&self, id: &ObjectId, dir: Ino, object: &Object) {
         let payload = of_object(object);
-        let steps = self.volumes().get_mut(id).map(|volume| volume.write(payload.clone(), generation_name()));
-        match steps {
+        let update = self.volumes().get_mut(id).map(|volume| volume.write(payload.clone(), generation_name()));
+        match update {
             None if self.options.eager => {
                 // What was withdrawn is back.
                 let _ = self.tree.set_names(dir, Names::Known);
                 let mut volume = self.new_volume(id.kind);
-                let steps = volume.write(payload, generation_name());
+                let update = volume.write(payload, generation_name());
                 self.volumes().insert(id.clone(), volume);
-                self.carry_out(dir, steps).await;
+                self.carry_out(dir, update).await;
             }
             None => self.fill(id, object),
-            Some(steps) => {
-                self.carry_out(dir, steps).await;
+            Some(update) => {
+                self.carry_out(dir, update).await;
                 if self.tree.is_dropped(dir) {
                     let _ = self.restore_with(dir, &payload);
                 }

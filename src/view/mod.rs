@@ -30,7 +30,7 @@ use crate::source::{Scope, Set, Source};
 use crate::store::{Access, Change, Known, Refusal, Store};
 use crate::sync::Mirror;
 use crate::tree::{Call, Demand, Error, Ino, Names, Outcome, Tree};
-use crate::volume::{Backing, Layout, NewBody, NewNode, Ownership, Payload, Step, Volume, of_object};
+use crate::volume::{Backing, Layout, NewBody, NewNode, Ownership, Payload, Step, Update, Volume, of_object};
 use generation::generation_name;
 
 /// How a view shows what it shows.
@@ -207,19 +207,22 @@ impl View {
         *self.live_lock() = None;
     }
 
-    /// Tells of every update from now on: the directory in which something has changed, as a path below the mount point
-    /// ("" for that itself), after people can see the change.
+    /// Tells of every update from now on, after people can see it: what has changed, as paths below the mount point. See
+    /// [`Update::changed`]; a directory in which no file has changed is told itself, the mount point as "".
     pub fn updates(&self) -> mpsc::UnboundedReceiver<String> {
         let (send, updates) = mpsc::unbounded_channel();
         *self.updates.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(send);
         updates
     }
 
-    fn tell_update(&self, dir: Ino) {
-        if let Some(updates) = &*self.updates.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-            && let Ok(path) = self.tree.path(dir)
-        {
-            let _ = updates.send(path);
+    fn tell_update(&self, dir: Ino, changed: &[Arc<str>]) {
+        let updates = self.updates.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let (Some(updates), Ok(above)) = (&*updates, self.tree.path(dir)) else { return };
+        for path in changed {
+            let _ = updates.send(if above.is_empty() { path.to_string() } else { format!("{above}/{path}") });
+        }
+        if changed.is_empty() {
+            let _ = updates.send(above);
         }
     }
 
@@ -362,7 +365,7 @@ impl View {
                 let kinds =
                     self.shape.kinds().iter().filter_map(|kind| walk(&self.tree, &self.shape.place(&namespace, *kind)));
                 kinds.for_each(|place| self.tree.seal(place));
-                self.carry_out(Ino::ROOT, vec![Step::RemoveAll { name }]).await;
+                self.carry_out(Ino::ROOT, vec![Step::RemoveAll { name }].into()).await;
             }
             _ => {}
         }
@@ -374,7 +377,7 @@ impl View {
         }
         let node = namespace_dir(&self.shape, &self.options, |kind| self.store.access(namespace, kind));
         let name = namespace.as_str().into();
-        self.carry_out(Ino::ROOT, vec![Step::Mkdir { name, node }]).await;
+        self.carry_out(Ino::ROOT, vec![Step::Mkdir { name, node }].into()).await;
     }
 
     async fn take_object(self: &Arc<Self>, id: &ObjectId) {
@@ -422,7 +425,7 @@ impl View {
     /// Makes an object's directory, and the namespace's if the object is known before it.
     async fn show_node(self: &Arc<Self>, id: &ObjectId, node: NewNode) {
         if let Some((parent, name)) = self.place_of(id).await {
-            self.carry_out(parent, vec![Step::Mkdir { name, node }]).await;
+            self.carry_out(parent, vec![Step::Mkdir { name, node }].into()).await;
         }
     }
 
@@ -442,7 +445,7 @@ impl View {
         let path = self.shape.path(id).unwrap_or_default();
         let Some((name, parents)) = path.split_last() else { return };
         if let Some(parent) = walk(&self.tree, parents) {
-            self.carry_out(parent, vec![Step::RemoveAll { name: name.clone() }]).await;
+            self.carry_out(parent, vec![Step::RemoveAll { name: name.clone() }].into()).await;
         }
     }
 
@@ -458,12 +461,12 @@ impl View {
         if self.tree.names(Ino::ROOT) == Some(Names::Denied) {
             let _ = self.tree.set_names(Ino::ROOT, Names::Known);
         }
-        let steps = {
+        let update = {
             let mut volumes = self.volumes();
             let volume = volumes.entry(id.clone()).or_insert_with(|| self.new_volume(id.kind));
             volume.write(payload, generation_name())
         };
-        self.carry_out(Ino::ROOT, steps).await;
+        self.carry_out(Ino::ROOT, update).await;
     }
 
     /// The user may not see the object's content any more: it goes. An object of a view can be asked for again, an explicit
@@ -483,20 +486,21 @@ impl View {
     }
 
     /// Applies steps, or has the publisher do them where the kernel holds the directory.
-    async fn carry_out(&self, dir: Ino, steps: Vec<Step>) {
-        if steps.is_empty() {
+    async fn carry_out(&self, dir: Ino, update: Update) {
+        if update.is_empty() {
             return;
         }
         let live = self.live_lock().clone();
         if let Some(Live::Files(mirror)) = live {
-            return self.write(&mirror, dir, steps).await;
+            return self.write(&mirror, dir, update).await;
         }
+        let Update { steps, changed } = update;
         match self.tree.update(dir, steps) {
             Ok(Outcome::Applied) => self.attributes_changed(dir),
             Ok(Outcome::Publish { path, steps }) => {
                 let Some(Live::Mount { publisher: Some(publisher), .. }) = live else {
                     self.tree.settle(dir, steps);
-                    return self.tell_update(dir);
+                    return self.tell_update(dir, &changed);
                 };
                 let (left, error) = publisher.publish(path, steps).await;
                 if let Some(error) = &error {
@@ -508,17 +512,17 @@ impl View {
             }
             Err(error) => return tracing::error!(?dir, %error, "an update could not be shown"),
         }
-        self.tell_update(dir);
+        self.tell_update(dir, &changed);
     }
 
     /// Applies steps, and has them carried out in the directory that is kept like the tree.
-    async fn write(&self, mirror: &Arc<Mirror>, dir: Ino, steps: Vec<Step>) {
+    async fn write(&self, mirror: &Arc<Mirror>, dir: Ino, Update { steps, changed }: Update) {
         let _turn = mirror.turn().await;
         match self.tree.path(dir).and_then(|path| self.tree.update(dir, steps.clone()).map(|_| path)) {
             Ok(path) => mirror.publish(path, steps).await,
             Err(error) => return tracing::error!(?dir, %error, "an update could not be shown"),
         }
-        self.tell_update(dir);
+        self.tell_update(dir, &changed);
     }
 }
 

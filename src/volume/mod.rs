@@ -14,6 +14,7 @@ pub use ownership::{Attr, Owner, Ownership};
 pub use payload::{DEFAULT_MODE, File, Payload, of_object};
 
 use std::collections::BTreeSet;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::object::{Kind, Value};
@@ -120,6 +121,39 @@ pub enum Step {
     },
 }
 
+/// What to do below one directory, and what is another there afterwards.
+#[derive(Clone, Debug, Default)]
+pub struct Update {
+    pub steps: Vec<Step>,
+    /// Paths of files whose content has changed, which have come or which have gone, and of directories that have come or gone
+    /// with all that is in them.
+    pub changed: Vec<Arc<str>>,
+}
+
+impl Deref for Update {
+    type Target = [Step];
+
+    fn deref(&self) -> &[Step] {
+        &self.steps
+    }
+}
+
+/// Directories that come or go.
+impl From<Vec<Step>> for Update {
+    fn from(steps: Vec<Step>) -> Self {
+        let name = |step: &Step| match step {
+            Step::Mkdir { name, .. }
+            | Step::Mkfile { name, .. }
+            | Step::Symlink { name, .. }
+            | Step::Rename { to: name, .. }
+            | Step::Unlink { name }
+            | Step::RemoveAll { name } => name.clone(),
+        };
+        let changed = steps.iter().map(name).collect();
+        Update { steps, changed }
+    }
+}
+
 /// One directory with the files of one object, and what it shows now. Source of the algorithm: the kubelet's
 /// `AtomicWriter.Write` (pkg/volume/util/atomic_writer.go).
 #[derive(Clone, Debug)]
@@ -201,7 +235,7 @@ impl Volume {
     pub fn contents(&mut self, payload: Payload, generation: Arc<str>) -> Vec<(Arc<str>, NewNode)> {
         self.shown = None;
         let mut children: Vec<(Arc<str>, NewNode)> = Vec::new();
-        for step in self.write(payload, generation) {
+        for step in self.write(payload, generation).steps {
             match step {
                 Step::Mkdir { name, node } | Step::Mkfile { name, node } | Step::Symlink { name, node } => {
                     children.push((name, node));
@@ -217,9 +251,10 @@ impl Volume {
     }
 
     /// What to do so that the directory is empty, as before the first write.
-    pub fn clear(&mut self) -> Vec<Step> {
-        let Some(old) = self.shown.take() else { return Vec::new() };
-        match self.layout {
+    pub fn clear(&mut self) -> Update {
+        let Some(old) = self.shown.take() else { return Update::default() };
+        let changed = old.files.paths().cloned().collect();
+        let steps = match self.layout {
             Layout::Kubelet => {
                 let unlink = |name| Step::Unlink { name };
                 let names = old.files.top_names();
@@ -229,7 +264,8 @@ impl Volume {
                 steps
             }
             Layout::Flat => flat::steps(Some(&old), &Payload::default(), &self.ownership),
-        }
+        };
+        Update { steps, changed }
     }
 
     /// Whether the directory shows these paths with these bytes.
@@ -253,18 +289,22 @@ impl Volume {
     /// What to do so that the directory shows `payload`; nothing if it does already. Only content and paths count: a
     /// payload that differs in modes alone changes nothing, as with the kubelet.
     /// `generation` must be a name that this directory has not had yet.
-    pub fn write(&mut self, payload: Payload, generation: Arc<str>) -> Vec<Step> {
+    pub fn write(&mut self, payload: Payload, generation: Arc<str>) -> Update {
         let files = Outline::of(&payload);
         if self.shown.as_ref().is_some_and(|shown| shown.files == files) {
-            return Vec::new();
+            return Update::default();
         }
         let old = self.shown.take();
+        let changed = match &old {
+            Some(old) => old.files.differences(&files),
+            None => files.paths().cloned().collect(),
+        };
         let steps = match self.layout {
             Layout::Kubelet => kubelet::steps(old.as_ref(), &payload, &generation, self),
             Layout::Flat => flat::steps(old.as_ref(), &payload, &self.ownership),
         };
         self.shown = Some(Shown { generation, files });
-        steps
+        Update { steps, changed }
     }
 }
 

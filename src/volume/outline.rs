@@ -43,6 +43,12 @@ impl Outline {
         self.0.get(path).is_some_and(|mark| *mark == Mark::of(&file.bytes))
     }
 
+    /// The paths that are in one of them only, or have other bytes in the other, in order.
+    pub(super) fn differences(&self, other: &Outline) -> Vec<Arc<str>> {
+        let paths: BTreeSet<&Arc<str>> = self.paths().chain(other.paths()).collect();
+        paths.into_iter().filter(|path| self.0.get(*path) != other.0.get(*path)).cloned().collect()
+    }
+
     pub(super) fn paths(&self) -> impl Iterator<Item = &Arc<str>> {
         self.0.keys()
     }

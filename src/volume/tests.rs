@@ -196,3 +196,24 @@ fn a_flat_directory_is_not_touched_for_a_neighbour() {
     let steps = volume.write(payload(&[("d/x", "1"), ("d.e/x", "2")]), "..2".into());
     assert_eq!(words(&steps), ["rm -r d.e", "mkdir d.e"]);
 }
+
+#[test]
+fn an_update_names_the_files_that_change() {
+    for layout in [Layout::Kubelet, Layout::Flat] {
+        let mut volume = volume(layout);
+        let names = |update: Update| update.changed.iter().map(|path| path.to_string()).collect::<Vec<_>>();
+        assert_eq!(
+            names(volume.write(payload(&[("a", "1"), ("b", "2"), ("d/e", "3")]), "..1".into())),
+            ["a", "b", "d/e"]
+        );
+        assert_eq!(
+            names(volume.write(payload(&[("a", "1"), ("c", "2"), ("d/e", "4")]), "..2".into())),
+            ["b", "c", "d/e"]
+        );
+        assert_eq!(
+            names(volume.write(payload(&[("a", "1"), ("c", "2"), ("d/e", "4")]), "..3".into())),
+            [] as [&str; 0]
+        );
+        assert_eq!(names(volume.clear()), ["a", "c", "d/e"]);
+    }
+}

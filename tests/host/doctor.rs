@@ -3,8 +3,9 @@
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use crate::support::api::Api;
 use crate::support::cluster::{cluster, namespace};
 use crate::support::host::Host;
 use crate::support::kubeconfig::{Context, kubeconfig};
@@ -231,20 +232,20 @@ fn rights_are_tried_and_the_missing_ones_named() {
     space.secret("db", &[("password", "p")]);
     let n = &space.name;
     let report = at(&space.context(), "secret/db");
-    report.has("rights", "ok", &format!("get secrets/db in namespace {n}"), "");
-    report.has("rights", "ok", "watch secrets/db", "");
+    report.has("rights", "ok", &format!("get secrets db in namespace {n}"), "");
+    report.has("rights", "ok", "watch secrets db", "");
     let report = at(&space.context(), "secret/nope");
     report.has("rights", "fault", "allowed, but it does not exist", "check the name");
     assert_eq!(report.code, 4);
 
     let user = space.user();
     let report = at(&space.context_of(&user), "secret/db");
-    report.has("rights", "fault", "get secrets/db", "a Role that allows: get secrets/db");
+    report.has("rights", "fault", "get secrets db", "a Role that allows: get secrets db");
     assert_eq!(report.code, 5);
     space.allow(&user, "get", &["db"]);
     let report = at(&space.context_of(&user), "secret/db");
-    report.has("rights", "ok", "get secrets/db", "");
-    report.has("rights", "warning", "denied: updates show when --poll asks again", "allows: watch secrets/db");
+    report.has("rights", "ok", "get secrets db", "");
+    report.has("rights", "warning", "denied: updates show when --poll asks again", "allows: watch secrets db");
     assert_eq!(report.code, 0);
     let report = at(&space.context_of(&user), &format!("ns/{n}"));
     report.has("rights", "warning", "denied: names are not shown", &format!("list secrets in namespace {n}"));
@@ -253,12 +254,60 @@ fn rights_are_tried_and_the_missing_ones_named() {
     report.has("rights", "warning", "list configmaps in all namespaces: denied", "");
 }
 
+/// A Deployment of one container with one Secret.
+fn deployment(namespace: &str, secret: &str) -> Value {
+    json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"namespace": namespace, "name": "web"},
+        "spec": {"selector": {"matchLabels": {"app": "web"}}, "template": {
+            "metadata": {"labels": {"app": "web"}},
+            "spec": {
+                "containers": [{"name": "c", "image": "i", "volumeMounts": [{"name": "s", "mountPath": "/etc/s"}]}],
+                "volumes": [{"name": "s", "secret": {"secretName": secret}}],
+            },
+        }},
+    })
+}
+
+#[test]
+fn what_the_files_of_a_pod_need_is_looked_at_too() {
+    let space = namespace();
+    Api::of(space.cluster).create(&deployment(&space.name, "db"));
+    let n = &space.name;
+    // It is there, what it needs is not: a pod may do without it.
+    let report = at(&space.context(), "deploy/web");
+    report.has("rights", "ok", &format!("get deployments web in namespace {n}"), "");
+    report.has("rights", "warning", &format!("get secrets db in namespace {n}: allowed, but"), "secretfs check");
+    assert_eq!(report.code, 0);
+    space.secret("db", &[("password", "p")]);
+    at(&space.context(), "deploy/web").has("rights", "ok", &format!("get secrets db in namespace {n}"), "");
+
+    let user = space.user();
+    let report = at(&space.context_of(&user), "deploy/web");
+    report.has("rights", "fault", "get deployments web", "allows: get deployments web");
+    assert!(!report.findings.iter().any(|finding| finding["found"].to_string().contains("secrets")));
+    assert_eq!(report.code, 5);
+    space.kubectl(&["create", "role", "look", "--verb=get,watch", "--resource=deployments.apps,serviceaccounts"]);
+    space.kubectl(&["create", "rolebinding", "look", "--role=look", &format!("--user={user}")]);
+    let report = at(&space.context_of(&user), "deploy/web");
+    report.has("rights", "fault", "get secrets db", "allows: get secrets db");
+    report.has("rights", "warning", "create serviceaccounts/token default", "mount with --no-tokens, or ask");
+    space.allow(&user, "get,watch", &["db"]);
+    let report = at(&space.context_of(&user), "--no-tokens deploy/web");
+    report.has("rights", "ok", "get secrets db", "");
+    assert!(!report.findings.iter().any(|finding| finding["found"].to_string().contains("token")));
+    // Whether it is a name or the pod that is wrong.
+    let report = at(&space.context(), "pod/nope");
+    report.has("rights", "fault", "get pods nope in namespace", "check the name");
+    assert_eq!(report.code, 4);
+}
+
 #[test]
 fn no_value_is_asked_for() {
     let space = namespace();
     space.secret("db", &[("password", "correct-horse")]);
+    Api::of(space.cluster).create(&deployment(&space.name, "db"));
     let proxy = Proxy::start(cluster());
-    for source in ["secret/db", &format!("ns/{}", space.name)] {
+    for source in ["secret/db", &format!("ns/{}", space.name), "deploy/web"] {
         at(&proxy.context(&space.name), source).has("rights", "ok", "watch secrets", "");
     }
     let value = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, "correct-horse");
@@ -269,6 +318,8 @@ fn no_value_is_asked_for() {
         assert!(!text.contains(&value), "{}: {text}", answer.request.target);
         let accept = answer.request.headers.iter().find(|(name, _)| name == "accept").expect("Accept");
         let metadata = accept.1.contains("as=PartialObjectMetadata");
-        assert!(metadata || answer.request.target == "/version", "{} {accept:?}", answer.request.target);
+        let holds_none = ["/version", "/apis/authorization.k8s.io/", "/apis/apps/v1/", "serviceaccounts"];
+        let none = holds_none.iter().any(|part| answer.request.target.contains(part));
+        assert!(metadata || none, "{} {accept:?}", answer.request.target);
     }
 }

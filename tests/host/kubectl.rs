@@ -1,5 +1,8 @@
 //! As a plugin of the stock kubectl.
 
+use serde_json::json;
+
+use crate::support::api::Api;
 use crate::support::cluster::{cluster, namespace};
 use crate::support::host::Host;
 use crate::support::{fail, succeed};
@@ -37,6 +40,44 @@ fn kubectl_finds_the_plugin_and_messages_name_it_so() {
     }
 }
 
+#[test]
+fn kubectl_completes_pods_workloads_nodes_and_what_is_in_them() {
+    let (host, space) = (Host::new(), namespace());
+    host.with_kubectl(cluster());
+    space.secret("s", &[("password", "p")]);
+    let (n, api) = (&space.name, Api::of(space.cluster));
+    let spec = json!({
+        "nodeName": n, "automountServiceAccountToken": false, "terminationGracePeriodSeconds": 0,
+        "containers": [{"name": "c", "image": "i", "volumeMounts": [{"name": "s", "mountPath": "/etc/s"}]}],
+        "volumes": [{"name": "s", "secret": {"secretName": "s"}}],
+    });
+    let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": n}});
+    api.create(&node);
+    api.create(&json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"namespace": n, "name": "default"}}));
+    let metadata = |name: &str| json!({"namespace": n, "name": name});
+    api.create(&json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata("web-0"), "spec": spec}));
+    let template = json!({"metadata": {"labels": {"app": "web"}}, "spec": spec});
+    api.create(&json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata("web"),
+        "spec": {"selector": {"matchLabels": {"app": "web"}}, "template": template},
+    }));
+    for (line, expected) in [
+        (format!("mount -n {n} po"), vec!["pod/".to_owned()]),
+        (format!("mount -n {n} pod/"), vec!["pod/web-0".into()]),
+        (format!("doctor -n {n} deploy/w"), vec!["deploy/web".into()]),
+        (format!("cat {n}/deploy/"), vec![format!("{n}/deploy/web/")]),
+        (format!("mount node/{n}"), vec![format!("node/{n}")]),
+        (format!("cat -n {n} pod/we"), vec!["pod/web-0/".into()]),
+        (format!("cat -n {n} pod/web-0/"), vec!["pod/web-0/c/".into()]),
+        (format!("cat -n {n} pod/web-0/c/etc/s/pa"), vec!["pod/web-0/c/etc/s/password".into()]),
+        (format!("cat node/{n}/{n}/web-0/c/etc/"), vec![format!("node/{n}/{n}/web-0/c/etc/s/")]),
+        (format!("mount -n {n} pod/web-0/"), vec![]),
+    ] {
+        assert_eq!(completes(&host, &format!("secretfs {line}")), expected, "{line}");
+    }
+    api.ensure_gone(&node);
+}
+
 /// What kubectl's own completion offers for these words, without the directive.
 #[track_caller]
 fn completes(host: &Host, words: &str) -> Vec<String> {
@@ -67,6 +108,7 @@ fn kubectl_completes_verbs_options_sources_and_keys() {
     );
     assert_eq!(completes(&host, &format!("secretfs cat {n}/secret/b")), [format!("{n}/secret/beta/")]);
     assert_eq!(completes(&host, &format!("secretfs ls ns/{n}")), [format!("ns/{n}")]);
+    assert_eq!(completes(&host, &format!("secretfs cat ns/{n}/")), [] as [&str; 0]);
     assert_eq!(completes(&host, &format!("secretfs ls -n {n}")), [n.as_str()]);
     assert_eq!(completes(&host, "secretfs mount --layout ''"), ["kubelet", "flat"]);
     // The second operand is a directory.

@@ -33,7 +33,7 @@ fn a_command_runs_after_each_change_that_is_shown_and_only_then() {
     let host = Host::new();
     rewrite(&host, &manifest("first"));
     host.sandbox.mkdir("m");
-    let command = "echo \"$SECRETFS_MOUNTPOINT: \"$SECRETFS_CHANGED\": $(cat \"$SECRETFS_MOUNTPOINT/$SECRETFS_CHANGED/password\")\" >> log";
+    let command = "echo \"$SECRETFS_MOUNTPOINT: \"$SECRETFS_CHANGED\": $(cat \"$SECRETFS_MOUNTPOINT/$SECRETFS_CHANGED\")\" >> log";
     let mount = format!("cd {}; {command}", host.sandbox.dir().display());
     succeed(host.sandbox.secretfs().args(["mount", "-f", "secrets.yaml", "--on-change", &mount]).arg("./m"));
     // As files that others have read, so that there is somebody to tell.
@@ -42,12 +42,12 @@ fn a_command_runs_after_each_change_that_is_shown_and_only_then() {
     rewrite(&host, &format!("# a comment\n{}", manifest("first")));
     rewrite(&host, &manifest("second"));
     let m = host.path("m");
-    assert_eq!(lines(&host, "log", 1), [format!("{m}: shop/db: second")]);
+    assert_eq!(lines(&host, "log", 1), [format!("{m}: shop/db/password: second")]);
     rewrite(&host, &manifest("third"));
-    assert_eq!(lines(&host, "log", 2)[1..], [format!("{m}: shop/db: third")]);
-    // Another object of the namespace: its listing has changed.
+    assert_eq!(lines(&host, "log", 2)[1..], [format!("{m}: shop/db/password: third")]);
+    // One object of the namespace goes, another one comes.
     rewrite(&host, &manifest("third").replace("\"other\"", "\"another\""));
-    assert!(lines(&host, "log", 3)[2].starts_with(&format!("{m}: shop: ")));
+    assert!(lines(&host, "log", 3)[2].starts_with(&format!("{m}: shop/another shop/other: ")));
     succeed(&mut host.bash("secretfs umount ./m"));
     host.sandbox.is_clean();
 }
@@ -67,7 +67,7 @@ fn the_command_gets_no_value_and_no_descriptor() {
         cat m/password; secretfs umount ./m; wait";
     assert_eq!(succeed(&mut host.bash(script)), "planted-value");
     let environment = std::fs::read_to_string(host.sandbox.path("env")).expect("env");
-    assert!(environment.contains("\nSECRETFS_CHANGED=.\n"), "{environment}");
+    assert!(environment.contains("\nSECRETFS_CHANGED=password\n"), "{environment}");
     assert!(!environment.contains("planted"), "{environment}");
     let descriptors = std::fs::read_to_string(host.sandbox.path("fds")).expect("fds");
     let numbers = |line: &str| line.split_once(" -> ")?.0.rsplit(' ').next()?.parse::<u32>().ok();

@@ -6,6 +6,7 @@ use crate::support::host::Host;
 use crate::support::{run, said, succeed};
 
 const MANIFEST: &str = include_str!("../../examples/example-secret.yaml");
+const POD: &str = include_str!("../../examples/example-pod.yaml");
 const PAYLOAD: &str = "some-base64-encoded-payload";
 
 /// Types into a program on a terminal: arguments are the program, `--`, and pairs of what to type and what to wait for.
@@ -36,13 +37,15 @@ os.close(terminal)
 #[track_caller]
 fn completes(shell: &[&str], load: &str) {
     let host = Host::new();
-    host.sandbox.write("secret.yaml", MANIFEST);
+    host.sandbox.write("secret.yaml", format!("{MANIFEST}\n---\n{POD}"));
     let mut command = Command::new("python3");
     command.args(["-c", TYPE]).args(shell).arg("--");
     command.args([&format!("{load}; echo load''ed\n"), "loaded"]);
     // What has been completed stands on the line before anything more is typed.
     command.args(["secretfs cat -f secret.yaml sec\t", "secret/", "my\t", "mysecret/"]);
     command.args(["\t", "my-super-secret-key", "\n", PAYLOAD]);
+    command.args(["secretfs cat -f secret.yaml po\t", "pod/", "se\t", "secretstest/", "\t", "awebserver/"]);
+    command.args(["\t", "tmp/", "\t", "mysec/", "\t", "my-super-secret-key", "\n", PAYLOAD]);
     host.sandbox.runs(&mut command);
     let path = std::env::var("PATH").expect("PATH");
     command.env("PATH", format!("{}:{path}", host.path("bin"))).env("HOME", host.sandbox.dir()).env("TERM", "dumb");

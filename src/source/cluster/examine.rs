@@ -1,36 +1,18 @@
-//! Looks at a cluster for `secretfs doctor`: each step of the way to it, and what may be asked there. Nothing is followed,
-//! and no value of a Secret is asked for.
+//! Looks at a cluster for `secretfs doctor`: each step of the way to it, and what may be asked there. No value of a Secret is
+//! asked for.
+
+use std::sync::Arc;
 
 use super::client::Client;
 use super::config::{ClusterOptions, ConnectError, Environment, Target};
 use super::failure::Failure;
-use super::request::{Collection, Verb, object_metadata, object_metadata_watch, version};
-use crate::object::{Namespace, ObjectId};
-
-/// One thing that may be allowed or not.
-#[derive(Clone, Debug)]
-pub enum Right {
-    Get(ObjectId),
-    Watch(ObjectId),
-    List(Names),
-    WatchAll(Names),
-}
-
-/// Whose names are listed.
-#[derive(Clone, Debug)]
-pub struct Names(Collection);
-
-impl Names {
-    /// All namespaces.
-    pub fn of_namespaces() -> Self {
-        Names(Collection::Namespaces)
-    }
-
-    /// All objects of a kind, in one namespace or in all.
-    pub fn of_objects(kind: crate::object::Kind, namespace: Option<Namespace>) -> Self {
-        Names(Collection::Objects { kind, namespace, selector: None })
-    }
-}
+use super::request::{Collection, object_metadata, object_metadata_watch, version};
+use super::watch::Timing;
+use super::{Cluster, review};
+use crate::object::{Kind, Name, Namespace, ObjectId};
+use crate::rights::{Resource, Right, Verb};
+use crate::source::Set;
+use crate::store::{Refusal, Store};
 
 /// What the server says to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,15 +21,21 @@ pub enum Verdict {
     /// Allowed, but there is no such object.
     Missing,
     Denied,
+    /// The server does not say: why.
+    Unknown(String),
     /// The credentials are not accepted: why.
     Unauthorized(String),
     /// Something else failed: why.
     Failed(String),
 }
 
+/// How long a watch is asked for that is not read, in seconds.
+const SECONDS: u64 = 5;
+
 /// A cluster whose credentials have been read.
 pub struct Examination {
-    client: Client,
+    client: Arc<Client>,
+    options: ClusterOptions,
 }
 
 impl Examination {
@@ -55,9 +43,8 @@ impl Examination {
     ///
     /// # Errors
     /// As [`Cluster::connect`](super::Cluster::connect), except for credentials.
-    pub fn find(options: &ClusterOptions) -> Result<(String, Namespace), ConnectError> {
-        let target = Target::find(options, &Environment::of_this_process())?;
-        Ok((target.description, target.namespace))
+    pub fn find(options: &ClusterOptions) -> Result<String, ConnectError> {
+        Ok(Target::find(options, &Environment::of_this_process())?.description)
     }
 
     /// Reads the credentials; an exec plugin runs here.
@@ -66,7 +53,8 @@ impl Examination {
     /// As [`Cluster::connect`](super::Cluster::connect).
     pub async fn start(options: &ClusterOptions) -> Result<Self, ConnectError> {
         let target = Target::find(options, &Environment::of_this_process())?;
-        Ok(Examination { client: Client::new(target, options.login, options.timeout).await? })
+        let client = Arc::new(Client::new(target, options.login, options.timeout).await?);
+        Ok(Examination { client, options: options.clone() })
     }
 
     /// Asks the server for its version, which it tells nearly everybody.
@@ -79,18 +67,46 @@ impl Examination {
         self.client.clock_ahead()
     }
 
-    /// Tries the request that this right is for.
-    pub async fn may(&self, right: &Right) -> Verdict {
-        let seconds = 5;
-        let request = match right {
-            Right::Get(id) => object_metadata(id),
-            Right::Watch(id) => object_metadata_watch(id, seconds),
-            Right::List(Names(names)) => names.page(1, None),
-            Right::WatchAll(Names(names)) => names.watch(None, seconds),
+    /// The cluster as a source, with the same credentials and connections.
+    pub fn cluster(&self, store: Arc<Store>) -> Cluster {
+        Cluster::with(self.client.clone(), self.options.poll, Timing::default(), store)
+    }
+
+    /// Whether this may be done. Tries it, for metadata, where that changes nothing and costs the server little; else asks the
+    /// server whether it would be allowed. Pods of no name are those of `node`, where one is given.
+    pub async fn may(&self, right: &Right, node: Option<&Name>) -> Verdict {
+        let Right { namespace, resource, name, verb } = right;
+        if let (Resource::Objects(kind), Some(name)) = (resource, name) {
+            let namespace = namespace.clone().unwrap_or_else(Namespace::none);
+            let id = ObjectId { namespace, kind: *kind, name: name.clone() };
+            match verb {
+                Verb::Get => return self.verdict(self.client.read(&object_metadata(&id)).await),
+                Verb::Watch => return self.verdict(self.client.open(&object_metadata_watch(&id, SECONDS)).await),
+                Verb::List | Verb::Create => {}
+            }
+        }
+        let names = match (resource, name, node) {
+            (Resource::Namespaces, None, _) => Some(Collection::Namespaces),
+            // Of the pods the authorizer of nodes tells by this request only.
+            (Resource::Objects(Kind::Pod), None, Some(node)) => {
+                Some(Collection::Whole(Set::PodsOf { node: node.clone(), selector: None }))
+            }
+            (Resource::Objects(kind), None, _) => {
+                Some(Collection::Objects { kind: *kind, namespace: namespace.clone(), selector: None })
+            }
+            _ => None,
         };
-        match request.verb {
-            Verb::Watch => self.verdict(self.client.open(&request).await),
-            _ => self.verdict(self.client.read(&request).await),
+        match (verb, names) {
+            (Verb::List, Some(names)) => self.verdict(self.client.read(&names.page(1, None)).await),
+            (Verb::Watch, Some(names @ Collection::Whole(Set::PodsOf { .. }))) => {
+                self.verdict(self.client.open(&names.watch(None, SECONDS)).await)
+            }
+            _ => match review::may(&self.client, right).await {
+                Ok(true) => Verdict::Allowed,
+                Ok(false) => Verdict::Denied,
+                Err(refusal @ Refusal::Unauthorized { .. }) => Verdict::Unauthorized(refusal.to_string()),
+                Err(refusal) => Verdict::Unknown(refusal.to_string()),
+            },
         }
     }
 

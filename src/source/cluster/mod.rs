@@ -47,12 +47,13 @@ mod fake;
 mod tests;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
 pub use client::{RequestCounts, Trouble};
 pub use config::{ClusterOptions, ConnectError, Login};
-pub use examine::{Examination, Names, Right, Verdict};
+pub use examine::{Examination, Verdict};
 
 use self::core::{Core, not_found};
 use client::Client;
@@ -98,10 +99,14 @@ impl Cluster {
     ) -> Result<Cluster, ConnectError> {
         let target = Target::find(options, environment)?;
         let client = Client::new(target, options.login, options.timeout).await?;
+        Ok(Cluster::with(Arc::new(client), options.poll, timing, store))
+    }
+
+    fn with(client: Arc<Client>, poll: Duration, timing: Timing, store: Arc<Store>) -> Cluster {
         let (sender, alive) = tokio::sync::watch::channel(());
-        let core = Arc::new(Core { client: Arc::new(client), store, poll: options.poll, timing, alive });
+        let core = Arc::new(Core { client, store, poll, timing, alive });
         let places = Places::new(core.clone());
-        Ok(Cluster { core, places, _alive: sender })
+        Cluster { core, places, _alive: sender }
     }
 
     /// The namespace to use where none is given: `-n`, else the context's, else `default`.

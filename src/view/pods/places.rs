@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use super::Look;
 use super::skeleton::{Below, Is, Spot};
-use crate::volume::{Layout, NewBody, NewNode, Ownership, Payload, Step, Volume};
+use crate::volume::{Layout, NewBody, NewNode, Ownership, Payload, Step, Update, Volume};
 
 /// A path below the pod's directory.
 pub(super) type Path = Vec<Arc<str>>;
 
 /// Steps in one directory.
-pub(super) type Work = (Path, Vec<Step>);
+pub(super) type Work = (Path, Update);
 
 /// One volume of a pod, as it is to be shown.
 #[derive(Clone, Debug)]
@@ -94,7 +94,7 @@ impl Places {
             }
         }
         if !here.is_empty() {
-            further.insert(0, (path.clone(), here));
+            further.insert(0, (path.clone(), here.into()));
         }
         further
     }
@@ -157,19 +157,19 @@ impl Places {
         let fixed = self.parts_are_fixed;
         let of_volume = self.places.iter_mut().filter(|(_, place)| &*place.volume == volume);
         let works = of_volume.map(|(path, place)| match &place.part {
-            Part::File(_) if fixed => (path.clone(), Vec::new()),
+            Part::File(_) if fixed => (path.clone(), Update::default()),
             // The old generation's files are gone, and with them those of the directory that is still mounted.
             Part::Dir(_) if fixed => match place.shown.shows(&place.part.of(payload, path)) {
-                true => (path.clone(), Vec::new()),
+                true => (path.clone(), Update::default()),
                 false => (path.clone(), place.shown.clear()),
             },
             part => {
-                let steps = place.shown.write(part.of(payload, path), content.generation.clone());
+                let update = place.shown.write(part.of(payload, path), content.generation.clone());
                 let dir = if matches!(part, Part::File(_)) { path[..path.len() - 1].to_vec() } else { path.clone() };
-                (dir, steps)
+                (dir, update)
             }
         });
-        works.filter(|(_, steps)| !steps.is_empty()).collect()
+        works.filter(|(_, update)| !update.is_empty()).collect()
     }
 
     /// What to do so that no place shows anything of a volume.
@@ -179,7 +179,7 @@ impl Places {
             let dir = if matches!(place.part, Part::File(_)) { path[..path.len() - 1].to_vec() } else { path.clone() };
             (dir, place.shown.clear())
         });
-        works.filter(|(_, steps)| !steps.is_empty()).collect()
+        works.filter(|(_, update)| !update.is_empty()).collect()
     }
 }
 

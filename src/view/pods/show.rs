@@ -163,11 +163,11 @@ impl View {
                 let namespace: Arc<str> = id.namespace.as_str().into();
                 if self.tree.child(Ino::ROOT, &namespace).is_none() {
                     let node = names_dir(&self.options, Vec::new());
-                    self.carry_out(Ino::ROOT, vec![Step::Mkdir { name: namespace.clone(), node }]).await;
+                    self.carry_out(Ino::ROOT, vec![Step::Mkdir { name: namespace.clone(), node }].into()).await;
                 }
                 if let Some(parent) = self.tree.child(Ino::ROOT, &namespace) {
                     let node = names_dir(&self.options, children);
-                    self.carry_out(parent, vec![Step::Mkdir { name: id.name.as_str().into(), node }]).await;
+                    self.carry_out(parent, vec![Step::Mkdir { name: id.name.as_str().into(), node }].into()).await;
                 }
             }
             Shape::Names { .. } => self.show_node(object.id(), names_dir(&self.options, children)).await,
@@ -182,7 +182,7 @@ impl View {
                     NewBody::File(_) => Step::Mkfile { name, node },
                     _ => Step::Mkdir { name, node },
                 };
-                self.carry_out(Ino::ROOT, children.into_iter().map(step).collect()).await;
+                self.carry_out(Ino::ROOT, children.into_iter().map(step).collect::<Vec<_>>().into()).await;
             }
         }
         self.pod_is_filled(object.id());
@@ -195,14 +195,14 @@ impl View {
             Shape::Node { .. } => {
                 let namespace: Arc<str> = id.namespace.as_str().into();
                 let Some(parent) = walk(&self.tree, std::slice::from_ref(&namespace)) else { return };
-                self.carry_out(parent, vec![Step::RemoveAll { name: id.name.as_str().into() }]).await;
+                self.carry_out(parent, vec![Step::RemoveAll { name: id.name.as_str().into() }].into()).await;
                 if self.tree.is_empty(parent) {
-                    self.carry_out(Ino::ROOT, vec![Step::RemoveAll { name: namespace }]).await;
+                    self.carry_out(Ino::ROOT, vec![Step::RemoveAll { name: namespace }].into()).await;
                 }
             }
             _ => {
                 let remove = |name| Step::RemoveAll { name };
-                self.carry_out(Ino::ROOT, containers.into_iter().map(remove).collect()).await;
+                self.carry_out(Ino::ROOT, containers.into_iter().map(remove).collect::<Vec<_>>().into()).await;
             }
         }
     }
@@ -242,9 +242,9 @@ impl View {
         }
         let Some(subject) = self.subject(&object) else { return };
         let works = self.pods.lock().changes(&subject, &self.store, &self.options);
-        for (path, steps) in works {
+        for (path, update) in works {
             match below(&self.tree, dir, &path) {
-                Some(dir) => self.carry_out(dir, steps).await,
+                Some(dir) => self.carry_out(dir, update).await,
                 None => tracing::error!(pod = %id, "a directory of the pod is not where it should be"),
             }
         }
