@@ -9,10 +9,10 @@ mod hot;
 mod load;
 mod machine;
 mod ordinary;
+mod process;
 mod report;
 mod rounds;
 mod small;
-mod sockets;
 mod update;
 
 // The tests' mounts, control plane and directories; a bench needs only some of them.
