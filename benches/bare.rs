@@ -14,7 +14,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use crate::support::PATIENCE;
 use crate::support::cluster::Cluster;
 
-/// One connection of the admin's. It is synchronous: a request is written, its answer read, and nothing else happens.
+/// One connection. It is synchronous: a request is written, its answer read, and nothing else happens.
 pub struct Client {
     tls: StreamOwned<ClientConnection, TcpStream>,
     host: String,
@@ -42,14 +42,20 @@ struct Sent<'a> {
 const NOTHING: Sent<'_> = Sent { accept: JSON, content: JSON, body: "" };
 
 impl Client {
+    /// As the admin.
     pub fn connect(cluster: &Cluster) -> Self {
-        let host = cluster.url.strip_prefix("https://").expect("an https address").to_owned();
+        Self::at(&cluster.url, cluster, cluster.token())
+    }
+
+    /// As the owner of the token, at an address that leads to the cluster.
+    pub fn at(url: &str, cluster: &Cluster, token: String) -> Self {
+        let host = url.strip_prefix("https://").expect("an https address").to_owned();
         let stream = TcpStream::connect(&host).expect("connect to the API server");
         stream.set_nodelay(true).expect("TCP_NODELAY");
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         let name = ServerName::try_from("127.0.0.1").expect("an address");
         let connection = ClientConnection::new(client_config(cluster), name).expect("TLS");
-        Client { tls: StreamOwned::new(connection, stream), host, token: cluster.token(), rest: Vec::new() }
+        Client { tls: StreamOwned::new(connection, stream), host, token, rest: Vec::new() }
     }
 
     pub fn get(&mut self, path: &str) -> Vec<u8> {

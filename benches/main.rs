@@ -8,11 +8,12 @@ mod first_read;
 mod hot;
 mod load;
 mod machine;
+mod node;
 mod ordinary;
+mod process;
 mod report;
 mod rounds;
 mod small;
-mod sockets;
 mod update;
 
 // The tests' mounts, control plane and directories; a bench needs only some of them.
@@ -31,11 +32,12 @@ struct Part {
     usual: bool,
 }
 
-const PARTS: [Part; 5] = [
+const PARTS: [Part; 6] = [
     Part { name: "hot", run: hot::run, usual: true },
     Part { name: "first-read", run: first_read::run, usual: true },
     Part { name: "update", run: update::run, usual: true },
     Part { name: "small", run: small::run, usual: true },
+    Part { name: "node", run: node::run, usual: true },
     Part { name: "load", run: load::run, usual: false },
 ];
 

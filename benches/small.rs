@@ -8,9 +8,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::bare::Client;
 use crate::machine::field;
+use crate::process::data_segments_in;
 use crate::report::{Report, Rival, Unit};
 use crate::rounds::{interleaved, seconds};
-use crate::sockets::data_segments_in;
 use crate::support::cluster::namespace;
 use crate::support::mount::Mount;
 use crate::support::{secretfs, subdir, tempdir};

@@ -91,7 +91,7 @@ fn raw_events(api: &mut Client, namespace: &str) -> Receiver<Instant> {
 }
 
 /// When a program that watches the volume's directory learned of each new generation.
-fn program_events(dir: &Path) -> Receiver<Instant> {
+pub fn program_events(dir: &Path) -> Receiver<Instant> {
     let watch = inotify::init(CreateFlags::CLOEXEC).expect("inotify");
     inotify::add_watch(&watch, dir, WatchFlags::MOVED_TO).expect("watch");
     let (send, receive) = channel();

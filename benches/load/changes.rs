@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 
-use super::resident_bytes;
 use crate::bare::Client;
+use crate::process::resident_bytes;
 use crate::report::{Report, Unit};
 use crate::rounds::Samples;
 use crate::support::cluster::namespace;

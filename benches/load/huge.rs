@@ -5,51 +5,25 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::fill::{self, Size, fill};
-use super::{list, mount, resident_bytes};
-use crate::bare::{Client, METADATA_LIST};
-use crate::report::{Report, Rival, Unit};
-use crate::rounds::{Samples, seconds};
+use super::mount;
+use super::names::{self, Limits};
+use crate::bare::Client;
+use crate::process::resident_bytes;
+use crate::report::{Report, Unit};
+use crate::rounds::seconds;
 use crate::support::kubeconfig::{Context, kubeconfig};
 use crate::support::server::Server;
 use crate::support::{subdir, tempdir};
 
 const SIZE: Size = Size { namespaces: 1000, secrets: 100 };
-const ROUNDS: usize = 3;
+const LIMITS: Limits = Limits { usable: 1.0, listed: None, resident: 150 << 20 };
 
 pub fn run(report: &mut Report) {
     report.part("huge", &SIZE.describe());
     // Its own server: the other figures are not to suffer from so many neighbours.
     let server = Server::start();
     fill(report, &server, SIZE);
-    let dir = tempdir();
-    let point = subdir(dir.path(), "k8s");
-    let mut api = Client::connect(&server);
-    let (mut usable, mut listed, mut resident, mut bare) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let (mut loaded, mut gets) = (0, 0);
-    for _ in 0..ROUNDS {
-        bare.push(seconds(|| _ = api.list_all("/api/v1/secrets", super::PAGE, METADATA_LIST)));
-        let mut made = None;
-        let usable_after = seconds(|| made = Some(mount(&point, &server.kubeconfig())));
-        let made = made.expect("just mounted");
-        let mut found = 0;
-        let listed_after = usable_after + seconds(|| found = list(&point));
-        assert!(found >= SIZE.objects(), "{found} names");
-        usable.push(usable_after);
-        listed.push(listed_after);
-        resident.push(resident_bytes(made.pid()));
-        let status = made.status();
-        loaded += status["loaded"].as_u64().expect("a number");
-        gets += status["api"]["gets"].as_u64().expect("a number");
-        made.end();
-    }
-    let [usable, listed, resident, bare] = [usable, listed, resident, bare].map(|all| Samples::new(all).median());
-    let rival = Rival { name: "bare list of metadata", value: bare };
-    report.against("start to usable", usable, &rival, None);
-    report.against("start to all names listed", listed, &rival, None);
-    report.alone(Unit::Seconds, "start to usable", usable, Some(1.0));
-    report.alone(Unit::Bytes, "resident after all names were listed", resident, Some(f64::from(150 << 20)));
-    report.exactly("Secrets whose values were fetched", loaded, 0);
-    report.exactly("GETs", gets, 0);
+    names::run(report, &server, SIZE, &LIMITS);
     by_namespace(report, &server);
 }
 

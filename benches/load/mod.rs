@@ -5,6 +5,7 @@
 mod changes;
 mod fill;
 mod huge;
+mod names;
 mod readers;
 mod relist;
 
@@ -12,12 +13,12 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use fill::{PLANTED_BASE64, Size, fill};
+use names::Limits;
 
-use crate::bare::{Client, JSON, METADATA_LIST};
-use crate::machine::field;
+use crate::bare::{Client, JSON};
 use crate::ordinary::Ordinary;
 use crate::report::{Report, Rival, Unit};
-use crate::rounds::{Samples, seconds};
+use crate::rounds::seconds;
 use crate::support::cluster::{Cluster, cluster};
 use crate::support::kubeconfig::kubeconfig;
 use crate::support::mount::Mount;
@@ -25,7 +26,7 @@ use crate::support::proxy::Proxy;
 use crate::support::{run as run_command, subdir, succeed, tempdir};
 
 const SIZE: Size = Size { namespaces: 100, secrets: 100 };
-const ROUNDS: usize = 5;
+const LIMITS: Limits = Limits { usable: 0.3, listed: Some(0.6), resident: 40 << 20 };
 /// What kubectl asks for.
 const PAGE: usize = 500;
 
@@ -33,7 +34,7 @@ pub fn run(report: &mut Report) {
     let cluster = cluster();
     report.part("load", &SIZE.describe());
     fill(report, cluster, SIZE);
-    names(report, cluster);
+    names::run(report, cluster, SIZE, &LIMITS);
     no_value_received(report, cluster);
     grep(report, cluster);
     readers::run(report, cluster);
@@ -48,45 +49,10 @@ fn mount(dir: &Path, kubeconfig: &Path) -> Mount {
     })
 }
 
-/// How long until the mount is there, and until all names have been listed.
-fn names(report: &mut Report, cluster: &Cluster) {
-    let dir = tempdir();
-    let point = subdir(dir.path(), "k8s");
-    let mut api = Client::connect(cluster);
-    let (mut usable, mut listed, mut resident, mut bare) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..ROUNDS {
-        bare.push(seconds(|| _ = api.list_all("/api/v1/secrets", PAGE, METADATA_LIST)));
-        let mut made = None;
-        let usable_after = seconds(|| made = Some(mount(&point, &cluster.kubeconfig())));
-        let made = made.expect("just mounted");
-        let mut found = 0;
-        let listed_after = usable_after + seconds(|| found = list(&point));
-        assert!(found >= SIZE.objects(), "{found} names");
-        usable.push(usable_after);
-        listed.push(listed_after);
-        resident.push(resident_bytes(made.pid()));
-        made.end();
-    }
-    let [usable, listed, resident, bare] =
-        [usable, listed, resident, bare].map(|samples| Samples::new(samples).median());
-    let rival = Rival { name: "bare list of metadata", value: bare };
-    report.against("start to usable", usable, &rival, None);
-    report.against("start to all names listed", listed, &rival, None);
-    report.alone(Unit::Seconds, "start to usable", usable, Some(0.3));
-    report.alone(Unit::Seconds, "start to all names listed", listed, Some(0.6));
-    report.alone(Unit::Bytes, "resident after that", resident, Some(f64::from(40 << 20)));
-}
-
 /// Lists all namespaces and all names in them.
 fn list(dir: &Path) -> usize {
     let namespaces = std::fs::read_dir(dir).expect("readdir").map(|entry| entry.expect("entry").path());
     namespaces.map(|namespace| std::fs::read_dir(namespace).expect("readdir").count()).sum()
-}
-
-fn resident_bytes(pid: u32) -> f64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("status");
-    let resident = field(&status, "VmRSS", ':').and_then(|value| value.split(' ').next()).expect("VmRSS");
-    resident.parse::<f64>().expect("a number") * 1024.0
 }
 
 /// Whether names alone are received for a listing, as a proxy sees it. Nothing is timed through it.

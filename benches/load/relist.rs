@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use super::fill::{self, Size, fill};
-use super::{grep_all, mount, resident_bytes};
+use super::{grep_all, mount};
 use crate::bare::Client;
+use crate::process::resident_bytes;
 use crate::report::{Report, Unit};
 use crate::support::events::Watcher;
 use crate::support::kubeconfig::kubeconfig;

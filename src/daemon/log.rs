@@ -5,12 +5,13 @@ use std::os::unix::net::UnixDatagram;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::fmt::{self, MakeWriter};
+use tracing_subscriber::layer::SubscriberExt as _;
 
 /// kube logs the body of an object that it cannot decode, and each failing request as an error; hyper, h2 and
 /// fuser log names. What is worth saying of these we say ourselves.
-const QUIET: &str = "kube_client=off,kube=off,hyper_util=off,hyper=off,h2=off,rustls=off,tower=off,fuser=off";
+const QUIET: [&str; 8] = ["kube_client", "kube", "hyper_util", "hyper", "h2", "rustls", "tower", "fuser"];
 
 /// The log's switch from the terminal to the system.
 #[derive(Clone, Default)]
@@ -34,18 +35,13 @@ pub enum Level {
 pub fn start(level: Level) -> Log {
     let log = Log::default();
     let level = match level {
-        Level::Warn => "warn",
-        Level::Info => "info",
-        Level::Debug => "debug",
+        Level::Warn => LevelFilter::WARN,
+        Level::Info => LevelFilter::INFO,
+        Level::Debug => LevelFilter::DEBUG,
     };
-    let filter = EnvFilter::new(format!("{level},{QUIET}"));
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(log.clone())
-        .with_target(false)
-        .with_ansi(false)
-        .without_time()
-        .finish();
+    let filter = Targets::new().with_default(level).with_targets(QUIET.map(|target| (target, LevelFilter::OFF)));
+    let messages = fmt::layer().with_writer(log.clone()).with_target(false).with_ansi(false).without_time();
+    let subscriber = tracing_subscriber::registry().with(filter).with(messages);
     // A second call in one process keeps the first one's settings.
     let _ = tracing::subscriber::set_global_default(subscriber);
     log

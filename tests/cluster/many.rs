@@ -85,6 +85,9 @@ fn three_hundred_watched_objects_share_a_few_connections() {
     // The first few had connections of their own.
     wait_long("at most 8 connections", || crowd.wire.open() <= 8);
     crowd.all_watched();
+    // No crowd of connections on the way there, and each object came twice: by a GET, and as its watch began.
+    assert!(crowd.wire.made() <= 24, "{}", crowd.wire.made());
+    assert!(crowd.wire.received() < 300 * 4096, "{}", crowd.wire.received());
     crowd.change_all();
     assert!(crowd.wire.open() <= 8, "{}", crowd.wire.open());
 

@@ -91,9 +91,14 @@ impl Cluster {
 
     /// The admin's token.
     pub fn token(&self) -> String {
+        self.token_of("admin")
+    }
+
+    /// The token of another user of the token file, such as `system:node:n1`.
+    pub fn token_of(&self, user: &str) -> String {
         let tokens = std::fs::read_to_string(self.dir.join("tokens.csv")).expect("tokens.csv");
-        let admin = tokens.lines().find_map(|line| line.split_once(",admin,"));
-        admin.expect("an admin").0.to_owned()
+        let found = tokens.lines().find_map(|line| line.split_once(&format!(",{user},")));
+        found.unwrap_or_else(|| panic!("no user {user}")).0.to_owned()
     }
 
     /// The stock kubectl as admin.

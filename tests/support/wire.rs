@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -22,10 +23,19 @@ enum Fate {
 
 type Connections = Arc<Mutex<BTreeMap<usize, watch::Sender<Fate>>>>;
 
+/// What has gone through so far.
+#[derive(Default)]
+struct Counts {
+    connections: AtomicUsize,
+    /// Bytes from the API server, TLS's own included.
+    received: AtomicU64,
+}
+
 /// All of its connections end when it is dropped.
 pub struct Wire {
     pub url: String,
     open: Connections,
+    counts: Arc<Counts>,
     _end: oneshot::Sender<()>,
 }
 
@@ -33,7 +43,8 @@ impl Wire {
     pub fn to(cluster: &Cluster) -> Wire {
         let upstream: SocketAddr = cluster.url.strip_prefix("https://").expect("https").parse().expect("an address");
         let open = Connections::default();
-        let connections = open.clone();
+        let counts = Arc::<Counts>::default();
+        let (connections, counting) = (open.clone(), counts.clone());
         let (end, ended) = oneshot::channel::<()>();
         let (send, receive) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
@@ -43,17 +54,27 @@ impl Wire {
                 send.send(listener.local_addr().expect("an address")).expect("the test");
                 tokio::select! {
                     _ = ended => {}
-                    () = accept(listener, upstream, connections) => {}
+                    () = accept(listener, upstream, connections, counting) => {}
                 }
             });
         });
         let address = receive.recv().expect("the wire's address");
-        Wire { url: format!("https://{address}"), open, _end: end }
+        Wire { url: format!("https://{address}"), open, counts, _end: end }
     }
 
     /// How many connections there are.
     pub fn open(&self) -> usize {
         self.open.lock().expect("the wire").len()
+    }
+
+    /// How many connections have been made.
+    pub fn made(&self) -> usize {
+        self.counts.connections.load(Relaxed)
+    }
+
+    /// How many bytes have come from the API server.
+    pub fn received(&self) -> u64 {
+        self.counts.received.load(Relaxed)
     }
 
     /// Closes the connection that is open for longest.
@@ -70,20 +91,23 @@ impl Wire {
     }
 }
 
-async fn accept(listener: TcpListener, upstream: SocketAddr, open: Connections) {
+async fn accept(listener: TcpListener, upstream: SocketAddr, open: Connections, counts: Arc<Counts>) {
     for number in 0.. {
         let (near, _) = listener.accept().await.expect("a connection");
+        counts.connections.fetch_add(1, Relaxed);
         let (fate, told) = watch::channel(Fate::Whole);
         open.lock().expect("the wire").insert(number, fate);
-        let open = open.clone();
+        let (open, counts) = (open.clone(), counts.clone());
         tokio::spawn(async move {
             if let Ok(far) = TcpStream::connect(upstream).await {
                 let _ = near.set_nodelay(true);
                 let _ = far.set_nodelay(true);
                 let ((near_in, near_out), (far_in, far_out)) = (near.into_split(), far.into_split());
                 tokio::select! {
-                    () = forward(near_in, far_out, told.clone()) => {}
-                    () = forward(far_in, near_out, told) => {}
+                    () = forward(near_in, far_out, told.clone(), |_| ()) => {}
+                    () = forward(far_in, near_out, told, |length| {
+                        counts.received.fetch_add(length, Relaxed);
+                    }) => {}
                 }
             }
             open.lock().expect("the wire").remove(&number);
@@ -91,7 +115,12 @@ async fn accept(listener: TcpListener, upstream: SocketAddr, open: Connections) 
     }
 }
 
-async fn forward(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut fate: watch::Receiver<Fate>) {
+async fn forward(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut fate: watch::Receiver<Fate>,
+    count: impl Fn(u64),
+) {
     let mut buffer = vec![0; 64 << 10];
     loop {
         let read = tokio::select! {
@@ -99,6 +128,7 @@ async fn forward(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut fate: watc
             read = from.read(&mut buffer) => read,
         };
         let Ok(length @ 1..) = read else { return };
+        count(length as u64);
         if *fate.borrow() == Fate::Whole && to.write_all(&buffer[..length]).await.is_err() {
             return;
         }

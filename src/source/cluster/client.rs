@@ -219,6 +219,13 @@ impl Client {
         Ok(Stream { body, moved, counts: self.counts.clone() })
     }
 
+    /// Starts a watch of an object that has been fetched, after all fetches that wait now: of many objects, all are here
+    /// before the first is watched. It takes nobody's place meanwhile, however long it is held back on its way.
+    pub async fn open_after_fetches(&self, request: &Request) -> Result<Stream, Failure> {
+        drop(self.gets.acquire().await.expect("the semaphore is never closed"));
+        self.open(request).await
+    }
+
     /// Starts a watch that follows another one, perhaps after an outage. While attempts only time out, a new one is started every 1.5 s beside those still
     /// under way: one of them meets the server soon after its return, however long the deadline of each is and however far
     /// the server is away. Only a few watches try at once; the others follow when these have found the server.

@@ -1,7 +1,8 @@
 //! Follows one object by named requests only: the least rights that can keep it current.
 //!
 //! At first: GET, then a watch of that name without a version, which begins with the object as it is then, so that no
-//! change in between is lost. If it begins with anything else, the object was deleted in between: GET again. A watch that
+//! change in between is lost. Where many objects are asked for at once, all are fetched before the first is watched, since only
+//! for the former somebody waits. If it begins with anything else, the object was deleted in between: GET again. A watch that
 //! ends in order goes on from where it was. After a failure the order is turned round (watch first, held back until a GET has
 //! answered), since only the watch can be retried side by side ([`Client::reopen`](super::client::Client::reopen)), and the
 //! GET heals whatever happened meanwhile: a deletion, another object under the name, versions that went backwards.
@@ -245,7 +246,7 @@ impl Named {
         }
         let first = request(None, seconds);
         let opened = match interrupted {
-            false => client.open(&first).await,
+            false => client.open_after_fetches(&first).await,
             true => {
                 let mut reopening = pin!(client.reopen(&first));
                 loop {

@@ -1,10 +1,10 @@
 //! Reads one watch: frames its lines, tells events apart, remembers the version to go on from, and notices silence.
 //!
 //! How a stalled watch is noticed. A watch is silent while nothing changes, and bookmarks come about once a minute, so
-//! silence alone says nothing. Each watch is therefore asked to end by itself after 22 to 26 s (`timeoutSeconds`), and a
-//! client-side deadline 3 s later notices one that does not: a stall shows within 29 s, wherever it sits (a dead peer, a
+//! silence alone says nothing. Each watch is therefore asked to end by itself after 20 to 24 s (`timeoutSeconds`), and a
+//! client-side deadline 5 s later notices one that does not: a stall shows within 29 s, wherever it sits (a dead peer, a
 //! stopped API server, a gateway that holds the connection and forwards nothing). The price is one small request for each
-//! watch every 24 s, on the same connection, from the version that the closing bookmark gives. TCP keepalive
+//! watch every 22 s, on the same connection, from the version that the closing bookmark gives. TCP keepalive
 //! ([`super::transport`]) costs no wake-up at all but sees only dead peers: a SIGSTOPped server's kernel still answers.
 //! Pings need HTTP/2. Between these moments nothing here wakes the process but the server's own events.
 
@@ -37,7 +37,9 @@ pub struct Timing {
 
 impl Default for Timing {
     fn default() -> Self {
-        Timing { shortest: 22, spread: 5, grace: Duration::from_secs(3) }
+        // A timer of tokio's that is far away wakes its thread once more up to 4.096 s before it is due, to be put where the
+        // next ones are (the third level of its wheel): with less grace, watches that end as asked would wake us in vain.
+        Timing { shortest: 20, spread: 5, grace: Duration::from_secs(5) }
     }
 }
 

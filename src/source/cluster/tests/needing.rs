@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
+use futures_util::future::join_all;
+
 use super::super::fake::*;
 use crate::object::{Kind, Namespace};
 use crate::source::{Scope, Source as _};
@@ -86,4 +88,22 @@ async fn what_nobody_needs_any_more_is_not_waited_for() {
     until("the watch", || cluster.status().requests.open_watches == 1).await;
     cluster.forget(&id("web"));
     until("its end", || cluster.status().requests.open_watches == 0).await;
+}
+
+#[tokio::test]
+async fn of_many_objects_all_are_fetched_before_the_first_is_watched() {
+    let fake = Fake::start(|seen| {
+        let name = seen.target.rsplit(['/', 'D']).next().unwrap().split('&').next().unwrap();
+        let object = secret(name, "5", "NQ==");
+        if seen.is_watch() { watch(&[event("ADDED", &object)]) } else { ok(&object) }
+    })
+    .await;
+    let (cluster, _) = fake.cluster().await;
+    let ids: Vec<_> = (0..40).map(|number| id(&format!("s{number}"))).collect();
+    let answers = join_all(ids.iter().map(|id| cluster.need(id.clone()))).await;
+    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+    until("all watches", || cluster.status().requests.open_watches == 40).await;
+    let before = fake.seen().iter().take_while(|seen| !seen.is_watch()).count();
+    // Eight are under way at once, and those may arrive in any order.
+    assert!((33..=40).contains(&before), "{before} fetches before the first watch");
 }

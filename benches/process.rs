@@ -1,13 +1,23 @@
-//! What a process's TCP connections have received, as the kernel counts it: proof of what an idle daemon was sent.
+//! What the kernel counts of a process: its memory, and what its TCP connections have received.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
+use crate::machine::field;
+
+/// The memory that it has now (VmRSS).
+pub fn resident_bytes(pid: u32) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("status");
+    let resident = field(&status, "VmRSS", ':').and_then(|value| value.split(' ').next()).expect("VmRSS");
+    resident.parse::<f64>().expect("a number") * 1024.0
+}
+
 /// How far into `struct tcp_info` (linux/tcp.h) the field `tcpi_data_segs_in` is.
 const DATA_SEGMENTS_IN: usize = 152;
 
-/// The segments with data that have come in on all TCP connections that the process has open. Needs root.
+/// The segments with data that have come in on all TCP connections that the process has open: proof of what an idle daemon was
+/// sent. Needs root.
 pub fn data_segments_in(pid: u32) -> u64 {
     let pidfd = Pid::from_raw(pid as i32).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
     let pidfd = pidfd.expect("the daemon runs");
