@@ -3,6 +3,7 @@
 mod errors;
 mod freshness;
 mod many;
+mod needed;
 mod objects;
 mod outage;
 mod pods;

@@ -92,7 +92,7 @@ fn definitions(help: &str) -> Vec<BTreeSet<String>> {
 
 /// The options in a piece of a command line: `-n`, `--kinds`.
 fn options(text: &str) -> BTreeSet<String> {
-    let words = text.split(|c: char| c.is_whitespace() || ",[]".contains(c));
+    let words = text.split(|c: char| c.is_whitespace() || ",[]=".contains(c));
     let long =
         |word: &str| word.strip_prefix("--").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase()));
     let short =

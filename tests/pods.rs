@@ -8,6 +8,7 @@ mod case;
 mod conformance;
 mod generate;
 mod stage;
+mod synced;
 mod view;
 mod written;
 

@@ -32,7 +32,7 @@ pub struct LookArgs {
     #[arg(long, value_name = "MODE", value_parser = octal_mode, help_heading = "How it looks")]
     dir_mode: Option<u32>,
 
-    /// Be as stiff as the kubelet, in all that is named here, or, without WHAT, in all of it
+    /// Be as stiff as the kubelet in WHAT, or, without it, in all of it: subpath,updates
     #[arg(long, value_enum, value_name = "WHAT", value_delimiter = ',', num_args = 0.., require_equals = true,
         default_missing_values = ["subpath", "updates"], help_heading = "Pods")]
     strict_kubelet: Vec<StrictArg>,
