@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::skeleton::{Below, Is, Spot};
-use crate::volume::{Backing, Layout, NewBody, NewNode, Ownership, Payload, Step, Volume};
+use crate::volume::{Backing, Layout, NewBody, NewNode, Outline, Ownership, Payload, Step, Volume};
 
 /// A path below the pod's directory.
 pub(super) type Path = Vec<Arc<str>>;
@@ -34,6 +34,8 @@ struct Place {
     volume: Arc<str>,
     shown: Volume,
     part: Part,
+    /// All of the volume as it was when this place was made.
+    whole: Option<Outline>,
 }
 
 #[derive(Debug)]
@@ -141,7 +143,8 @@ impl Places {
         }
         let volume = volume.clone();
         let is_file = matches!(part, Part::File(_));
-        self.places.insert(path.clone(), Place { volume, shown, part });
+        let whole = content.payload.as_ref().map(Outline::of);
+        self.places.insert(path.clone(), Place { volume, shown, part, whole });
         if is_file && let Some((_, node)) = children.pop() {
             return node;
         }
@@ -162,8 +165,9 @@ impl Places {
         let of_volume = self.places.iter_mut().filter(|(_, place)| &*place.volume == volume);
         let works = of_volume.map(|(path, place)| match &place.part {
             Part::File(_) if fixed => (path.clone(), Vec::new()),
-            // The old generation's files are gone, and with them those of the directory that is still mounted.
-            Part::Dir(_) if fixed => match place.shown.shows(&place.part.of(payload, path)) {
+            // Whatever has changed in the volume, the old generation's files are gone, and with them those of the directory
+            // that is still mounted.
+            Part::Dir(_) if fixed => match place.whole == Some(Outline::of(payload)) {
                 true => (path.clone(), Vec::new()),
                 false => (path.clone(), place.shown.clear()),
             },
