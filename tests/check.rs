@@ -112,6 +112,9 @@ fn each_error_is_told_with_its_rule_and_an_exit_code_of_its_own() {
         ("conflicting-mounts", json!([mount("v", "/v"), mount("w", "/v")]), also("w")),
         ("bad-mount-path", json!([mount("v", "/")]), of_secret(json!({"secretName": "s"}))),
         ("bad-subpath", json!([part("v", "/v", "../k")]), of_secret(json!({"secretName": "s"}))),
+        ("bad-subpath", json!([part("v", "/v", "k/none")]), of_secret(json!({"secretName": "s"}))),
+        ("mount-below-file", json!([part("v", "/v", "k"), mount("w", "/v/w")]), also("w")),
+        ("missing-subpath", json!([mount("v", "/v"), mount("w", "/v/k"), part("v", "/p", "k")]), also("w")),
         ("missing-subpath", json!([part("v", "/v", "none")]), of_secret(json!({"secretName": "s"}))),
         ("file-on-directory", json!([mount("v", "/etc/app"), part("w", "/etc/app/extra", "k")]), also("w")),
     ] {
@@ -126,6 +129,8 @@ fn each_error_is_told_with_its_rule_and_an_exit_code_of_its_own() {
         let errors = checked.findings.iter().filter(|finding| finding["severity"] == "error").count();
         assert_eq!((errors, checked.code), (1, 9), "{rule}: {}", checked.text);
     }
+    let generation = deployment(json!([part("v", "/v", "..data")]), of_secret(json!({"secretName": "s"})));
+    assert_eq!(check_manifests(&[generation, secret("s", &[("k", "1")])], &[]).code, 0);
     let volumes = of_secret(json!({"secretName": "none", "optional": true}));
     assert_eq!(check_manifests(&[deployment(whole(), volumes)], &[]).code, 0);
 }

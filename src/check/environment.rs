@@ -56,12 +56,16 @@ pub fn check(case: &Case, facts: &Facts, found: &mut Vec<Finding>) {
     for (_, container) in case.subject.pod.spec.all_containers() {
         for reference in references(container) {
             if let Some(problem) = problem(&case.subject, &reference, facts) {
-                let mut finding = case.finding(problem);
-                finding.message = format!("a variable of container {:?}: {}", container.name, finding.message);
-                found.push(finding);
+                found.push(of_variable(container, case.finding(problem)));
             }
         }
     }
+}
+
+/// The finding, saying that it is about a variable of the container.
+pub fn of_variable(container: &Container, mut finding: Finding) -> Finding {
+    finding.message = format!("a variable of container {:?}: {}", container.name, finding.message);
+    finding
 }
 
 fn problem(subject: &Subject, reference: &Reference, facts: &Facts) -> Option<Problem> {

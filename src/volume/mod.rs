@@ -10,6 +10,7 @@ mod outline;
 mod ownership;
 mod payload;
 
+pub use outline::Outline;
 pub use ownership::{Attr, Owner, Ownership};
 pub use payload::{DEFAULT_MODE, File, Payload, of_object};
 
@@ -18,7 +19,6 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::object::{Kind, Value};
-use outline::Outline;
 
 /// How the files of an object lie in its directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]

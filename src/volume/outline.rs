@@ -25,12 +25,13 @@ impl Mark {
     }
 }
 
-/// The files of a payload by their paths, without their values.
+/// The files of a payload by their paths, without their values. Modes and owners do not count.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Outline(BTreeMap<Arc<str>, Mark>);
+pub struct Outline(BTreeMap<Arc<str>, Mark>);
 
 impl Outline {
-    pub(super) fn of(payload: &Payload) -> Self {
+    /// What is remembered of this payload.
+    pub fn of(payload: &Payload) -> Self {
         Outline(payload.iter().map(|(path, file)| (path.clone(), Mark::of(&file.bytes))).collect())
     }
 

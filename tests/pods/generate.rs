@@ -16,6 +16,9 @@ use super::case::{Case, NODE};
 use objects::{annotations, labels};
 use volumes::Volume;
 
+/// The name of all these cases.
+pub const GENERATED: &str = "generated";
+
 /// How often a failing case is tried in another form.
 const SHRINKS: u32 = 40;
 
@@ -76,7 +79,7 @@ pub fn case() -> impl Strategy<Value = Case> {
             },
         });
         Case {
-            name: "generated".into(),
+            name: GENERATED.into(),
             objects: world,
             pod,
             status: None,

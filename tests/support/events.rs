@@ -93,8 +93,8 @@ impl Watch {
 /// Watches on several paths in one queue, as a program has them: the order between them shows too.
 pub struct Watcher {
     fd: OwnedFd,
-    /// What the caller calls each watch.
-    labels: HashMap<i32, String>,
+    /// What the caller calls each watch. An inode has one watch, and maybe several names.
+    labels: HashMap<i32, Vec<String>>,
     seen: Vec<Event>,
 }
 
@@ -121,7 +121,7 @@ impl Watcher {
         Watcher { fd, labels: HashMap::new(), seen: Vec::new() }
     }
 
-    /// Watches what `path` leads to for changes. The second watch on an inode replaces the first.
+    /// Watches what `path` leads to for changes. What is watched under several labels is told under each of them.
     #[track_caller]
     pub fn follow(&mut self, label: &str, path: &Path) {
         self.add(label, path, CHANGES);
@@ -137,7 +137,10 @@ impl Watcher {
     fn add(&mut self, label: &str, path: &Path, flags: WatchFlags) {
         let watch = inotify::add_watch(&self.fd, path, flags);
         let watch = watch.unwrap_or_else(|error| panic!("watch {}: {error}", path.display()));
-        self.labels.insert(watch, label.to_owned());
+        let labels = self.labels.entry(watch).or_default();
+        if !labels.iter().any(|known| known == label) {
+            labels.push(label.to_owned());
+        }
     }
 
     /// Waits until at least `count` events have come, or until it makes no sense to wait any longer, and takes all that
@@ -159,11 +162,14 @@ impl Watcher {
         let mut reader = inotify::Reader::new(&self.fd, &mut buffer);
         loop {
             match reader.next() {
-                Ok(event) => self.seen.push(Event {
-                    at: self.labels.get(&event.wd()).cloned().unwrap_or_default(),
-                    what: words(event.events()),
-                    name: event.file_name().map(|name| plain(&name.to_string_lossy())).unwrap_or_default(),
-                }),
+                Ok(event) => {
+                    let name = event.file_name().map(|name| plain(&name.to_string_lossy())).unwrap_or_default();
+                    let what = words(event.events());
+                    let unknown = [String::new()];
+                    let labels = self.labels.get(&event.wd()).map_or(&unknown[..], Vec::as_slice);
+                    let told = |at: &String| Event { at: at.clone(), what: what.clone(), name: name.clone() };
+                    self.seen.extend(labels.iter().map(told));
+                }
                 Err(rustix::io::Errno::AGAIN) => return,
                 Err(error) => panic!("inotify: {error}"),
             }

@@ -35,6 +35,13 @@ pub struct Container {
     pub mounts: Vec<Mount>,
 }
 
+impl Container {
+    /// Whether it has not tried to start yet, because volumes of the pod have never been set up.
+    pub fn is_waiting(&self) -> bool {
+        self.root.as_ref().is_err_and(|error| error.starts_with("waits for the volumes"))
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mount {
     /// The mountPath, absolute and clean.

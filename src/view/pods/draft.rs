@@ -102,9 +102,9 @@ impl State {
                 state.take(&life, payload, look, is_fixed);
             }
             if state.payload.is_some() && !state.started {
-                let outlook = Outlook { files: state.files(options), ..Outlook::default() };
-                // Below the generation's link a directory would go with the generation.
-                let lasts = |part: &&str| state.foreign.is_some() || !part.starts_with("..data/");
+                let outlook = Outlook { nested: nested.clone(), files: state.files(options), ..Outlook::default() };
+                // In the generation a directory would go with the generation.
+                let lasts = |part: &&str| state.foreign.is_some() || !outlook.is_in_generation(part);
                 state.made = outlook.missing(mounts.parts(&name)).filter(lasts).map(str::to_owned).collect();
                 state.started = true;
             }

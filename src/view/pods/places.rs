@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Look;
 use super::skeleton::{Below, Is, Spot};
-use crate::volume::{Layout, NewBody, NewNode, Ownership, Payload, Step, Update, Volume};
+use crate::volume::{Layout, NewBody, NewNode, Outline, Ownership, Payload, Step, Update, Volume};
 
 /// A path below the pod's directory.
 pub(super) type Path = Vec<Arc<str>>;
@@ -32,6 +32,8 @@ struct Place {
     volume: Arc<str>,
     shown: Volume,
     part: Part,
+    /// All of the volume as it was when this place was made.
+    whole: Option<Outline>,
 }
 
 #[derive(Debug)]
@@ -137,7 +139,8 @@ impl Places {
         }
         let volume = volume.clone();
         let is_file = matches!(part, Part::File(_));
-        self.places.insert(path.clone(), Place { volume, shown, part });
+        let whole = content.payload.as_ref().map(Outline::of);
+        self.places.insert(path.clone(), Place { volume, shown, part, whole });
         if is_file && let Some((_, node)) = children.pop() {
             return node;
         }
@@ -158,8 +161,9 @@ impl Places {
         let of_volume = self.places.iter_mut().filter(|(_, place)| &*place.volume == volume);
         let works = of_volume.map(|(path, place)| match &place.part {
             Part::File(_) if fixed => (path.clone(), Update::default()),
-            // The old generation's files are gone, and with them those of the directory that is still mounted.
-            Part::Dir(_) if fixed => match place.shown.shows(&place.part.of(payload, path)) {
+            // Whatever has changed in the volume, the old generation's files are gone, and with them those of the directory
+            // that is still mounted.
+            Part::Dir(_) if fixed => match place.whole == Some(Outline::of(payload)) {
                 true => (path.clone(), Update::default()),
                 false => (path.clone(), place.shown.clear()),
             },

@@ -69,14 +69,28 @@ impl Outlook {
         self.files.as_ref().is_some_and(|files| files.iter().any(is_below))
     }
 
+    /// Whether a part lies in a directory that was made for a mount of another volume: it hides what the volume has there.
+    fn is_nested(&self, part: &str) -> bool {
+        self.nested.iter().any(|nested| first(nested) == first(part))
+    }
+
+    /// Whether a part is looked up in the generation: through its link, or through that of a directory of the volume's own.
+    pub fn is_in_generation(&self, part: &str) -> bool {
+        part.starts_with("..data/") || (!self.is_nested(part) && self.is_dir(first(part)))
+    }
+
     /// Directories that are made in the volume because a mount asks for a part of it that is not there.
     /// Source: `makeMounts`, pkg/kubelet/kubelet_pods.go.
     pub fn missing<'a>(&'a self, parts: impl Iterator<Item = &'a str> + 'a) -> impl Iterator<Item = &'a str> + 'a {
         // Nothing can be made below a file, and no container starts that asks for it.
         let below_file = |part: &str| part.match_indices('/').any(|(at, _)| self.is_file(&part[..at]));
         let there = move |part: &str| self.is_file(part) || self.is_dir(part) || below_file(part);
-        parts.filter(move |part| self.files.is_some() && !there(in_generation(part)))
+        parts.filter(move |part| self.files.is_some() && (self.is_nested(part) || !there(in_generation(part))))
     }
+}
+
+fn first(path: &str) -> &str {
+    path.split('/').next().unwrap_or_default()
 }
 
 /// A part may name the generation's own link: `..data/key` is `key`, `..data` all of it.
@@ -100,9 +114,9 @@ fn mounted(mount: &Mount, volume: &Instance, outlook: &Outlook) -> Spot {
     let part = in_generation(&mount.sub_path);
     if mount.sub_path.is_empty() {
         whole(volume, outlook)
-    } else if outlook.is_file(part) {
+    } else if !outlook.is_nested(&mount.sub_path) && outlook.is_file(part) {
         Spot { is: Is::File(volume.clone(), part.into()), below: Below::new() }
-    } else if outlook.is_dir(part) {
+    } else if !outlook.is_nested(&mount.sub_path) && outlook.is_dir(part) {
         Spot { is: Is::Part(volume.clone(), part.into()), below: Below::new() }
     } else {
         // What is not there has been made, with all that others mount in it.
@@ -205,5 +219,23 @@ mod tests {
         assert_eq!(lines, expected);
         let parts = ["k", "d", "missing", "..data/k"];
         assert_eq!(volumes["b"].missing(parts.into_iter()).collect::<Vec<_>>(), ["missing"]);
+    }
+
+    #[test]
+    fn a_mount_point_hides_a_part_and_a_generation_keeps_nothing() {
+        let outlook = ours(&["k", "x/y"], &["k", "d/e"]);
+        let volumes = BTreeMap::from([("a".into(), outlook.clone())]);
+        let mut lines = Vec::new();
+        drawn(&container(&[mount("part", "a", "k"), mount("file", "a", "..data/k")], &volumes), "", &mut lines);
+        assert_eq!(lines, ["file = a:k", "part in a"]);
+        assert_eq!(
+            outlook.missing(["k", "x/z", "d/none", "d/e"].into_iter()).collect::<Vec<_>>(),
+            ["k", "x/z", "d/none"]
+        );
+        let in_generation: Vec<&str> = ["k", "x/z", "none/d", "d/none", "..data/k"]
+            .into_iter()
+            .filter(|part| outlook.is_in_generation(part))
+            .collect();
+        assert_eq!(in_generation, ["d/none", "..data/k"]);
     }
 }

@@ -22,9 +22,25 @@ pub enum Update {
     Ephemeral(prop::sample::Index),
 }
 
-/// Up to five steps, each of up to three updates at once, some of none.
+impl Update {
+    /// Whether nothing of an earlier update at the same time is left: the kubelet would not see it, and who follows each
+    /// change might see how its effects come and go.
+    fn replaces(&self, earlier: &Update) -> bool {
+        let of = |update: &Update| match update {
+            Update::Put(kind, name, _) | Update::Delete(kind, name) => Some((*kind, *name)),
+            Update::Bundle(_) => Some(("ClusterTrustBundle", BUNDLE)),
+            Update::Label(key, _) => Some(("label", *key)),
+            Update::Annotation(key, _) => Some(("annotation", *key)),
+            Update::Restart(_) | Update::Ephemeral(_) => None,
+        };
+        of(self).is_some() && of(self) == of(earlier)
+    }
+}
+
+/// Up to five steps, most of one update, whose events are compared, others of up to three at once or none.
 pub fn steps() -> impl Strategy<Value = Vec<Vec<Update>>> {
-    prop::collection::vec(prop::collection::vec(update(), 0..4), 0..6)
+    let step = prop_oneof![2 => prop::collection::vec(update(), 1), 1 => prop::collection::vec(update(), 0..4)];
+    prop::collection::vec(step, 0..6)
 }
 
 fn update() -> impl Strategy<Value = Update> {
@@ -62,7 +78,13 @@ pub fn manifests(steps: Vec<Vec<Update>>, containers: &[String], volumes: usize)
             Some(Change::Ephemeral(json!({"name": format!("e{ephemeral}"), "image": "i", "volumeMounts": [mount]})))
         }
     };
-    let step = |updates: Vec<Update>| Step { changes: updates.iter().filter_map(&mut change).collect(), outcome: None };
+    let step = |updates: Vec<Update>| {
+        let last = updates
+            .iter()
+            .enumerate()
+            .filter(|(number, one)| !updates[number + 1..].iter().any(|later| later.replaces(one)));
+        Step { changes: last.filter_map(|(_, update)| change(update)).collect(), outcome: None }
+    };
     steps.into_iter().map(step).collect()
 }
 
