@@ -128,7 +128,9 @@ impl Ledger {
         let has_joined = steps.into_iter().any(|change| matches!(change, Change::Ephemeral(_)));
         if has_joined && (!self.fresh.is_empty() || self.renews_tokens) {
             let with_tokens = now.pod.volumes.keys().filter(|volume| manifest::may_have_token(now.case, volume));
-            self.unlike.extend(with_tokens.map(|volume| (volume.clone(), USER)));
+            for volume in with_tokens {
+                self.unlike.entry(volume.clone()).or_insert(USER);
+            }
         }
     }
 
