@@ -213,7 +213,11 @@ impl Beside {
             let wanted = manifest::wanted(container);
             for mount in wanted.iter().filter(|mount| mount.part.is_empty() && is_ours(now.case, &mount.volume)) {
                 let is_covered = wanted.iter().filter(|other| other.path == mount.path).count() > 1;
-                if is_covered || self.ledger.is_unlike(now, &mount.volume) {
+                // No container starts that has a mount below a file; what is below a directory shows when it does.
+                let is_in_part = wanted
+                    .iter()
+                    .any(|outer| !outer.part.is_empty() && manifest::below(&mount.path, &outer.path).is_some());
+                if is_covered || is_in_part || self.ledger.is_unlike(now, &mount.volume) {
                     continue;
                 }
                 let generation = |root: &Path| {

@@ -209,3 +209,39 @@ fn joined(path: &Path, name: &Arc<str>) -> Path {
     longer.push(name.clone());
     longer
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::object::Value;
+    use crate::volume::{DEFAULT_MODE, File, Owner};
+
+    fn content(files: &[(&str, &str)]) -> Content {
+        let mut payload = Payload::default();
+        for (path, text) in files {
+            let file = File { bytes: Value::copy_of(text.as_bytes()), mode: DEFAULT_MODE, uid: None };
+            payload.insert(*path, file);
+        }
+        let ownership = Ownership::of(Owner::Kubelet);
+        Content {
+            backing: Backing::Memory,
+            layout: Layout::Kubelet,
+            ownership,
+            payload: Some(payload),
+            generation: "..g".into(),
+        }
+    }
+
+    #[test]
+    fn a_fixed_part_empties_with_any_update_of_its_volume_and_once() {
+        let first = content(&[("d/a", "1"), ("b", "2")]);
+        let mut places = Places::new(first.ownership, true);
+        let part = Spot { is: Is::Part("v".into(), "d".into()), below: Below::new() };
+        let contents = Contents::from([("v".into(), first.clone())]);
+        assert_eq!(places.children(&Path::new(), &Below::from([("p".into(), part)]), &contents).len(), 1);
+        assert!(places.write("v", &first).is_empty());
+        let works = places.write("v", &content(&[("d/a", "1"), ("b", "3")]));
+        assert!(matches!(&works[..], [(_, steps)] if matches!(&steps[..], [Step::Unlink { name }] if &**name == "a")));
+        assert!(places.write("v", &content(&[("d/a", "4"), ("b", "3")])).is_empty());
+    }
+}

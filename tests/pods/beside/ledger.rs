@@ -106,12 +106,16 @@ impl Ledger {
             std::mem::take(&mut self.mount_points).into_iter().partition(|(path, _)| path.symlink_metadata().is_ok());
         self.mount_points = there;
         self.unlike.extend(lost.into_values().map(|volume| (volume, MOUNT_POINT)));
-        for container in now.pod.containers.values() {
-            for inner in &container.mounts {
-                let Some(outer) = next_above(&inner.path, &container.mounts, |mount| &mount.path) else { continue };
-                let path = now.pod.volumes[&outer.volume].path.join(below(&inner.path, &outer.path).expect("below"));
-                if path.symlink_metadata().is_ok() {
-                    self.mount_points.insert(path, outer.volume.clone());
+        // The kubelet makes those of containers that do not start too.
+        for mounts in manifest::containers(now.case).map(wanted) {
+            for outer in &mounts {
+                let Some(volume) = now.pod.volumes.get(&outer.volume) else { continue };
+                for rest in mounts.iter().filter_map(|inner| below(&inner.path, &outer.path)) {
+                    let first = volume.path.join(rest.split('/').next().unwrap_or_default());
+                    let path = volume.path.join(rest);
+                    if !first.is_symlink() && path.symlink_metadata().is_ok() {
+                        self.mount_points.insert(path, outer.volume.clone());
+                    }
                 }
             }
         }
@@ -124,7 +128,9 @@ impl Ledger {
         let has_joined = steps.into_iter().any(|change| matches!(change, Change::Ephemeral(_)));
         if has_joined && (!self.fresh.is_empty() || self.renews_tokens) {
             let with_tokens = now.pod.volumes.keys().filter(|volume| manifest::may_have_token(now.case, volume));
-            self.unlike.extend(with_tokens.map(|volume| (volume.clone(), USER)));
+            for volume in with_tokens {
+                self.unlike.entry(volume.clone()).or_insert(USER);
+            }
         }
     }
 
