@@ -97,19 +97,21 @@ impl State {
             // A pod that begins has nothing in the way of its files.
             let check = |payload: &Payload| if is_another { payload.check() } else { can_write(payload) };
             let (payload, nested) = state.work_out(subject, volume, &knowledge, check);
+            let is_foreign = state.foreign.is_some();
             if let Some(payload) = payload {
                 let is_fixed = options.strict.parts || can_write(&payload).is_err();
                 state.take(&life, payload, look, is_fixed);
             }
             if state.payload.is_some() && !state.started {
-                let outlook = Outlook { nested: nested.clone(), files: state.files(options), ..Outlook::default() };
+                let (nested, files) = (nested.clone(), state.files(options));
+                let outlook = Outlook { is_foreign, nested, files, ..Outlook::default() };
                 // In the generation a directory would go with the generation.
-                let lasts = |part: &&str| state.foreign.is_some() || !outlook.is_in_generation(part);
+                let lasts = |part: &&str| is_foreign || !outlook.is_in_generation(part);
                 state.made = outlook.missing(mounts.parts(&name)).filter(lasts).map(str::to_owned).collect();
                 state.started = true;
             }
             let (number, made) = (state.number, state.made.clone());
-            let outlook = Outlook { number, nested, made, files: state.files(options) };
+            let outlook = Outlook { number, is_foreign, nested, made, files: state.files(options) };
             let (payload, generation) = (state.payload.clone(), state.generation.clone());
             contents.insert(name.clone(), Content { look: state.look.unwrap_or(look), payload, generation });
             outlooks.insert(name.clone(), outlook);

@@ -214,7 +214,8 @@ fn joined(path: &Path, name: &Arc<str>) -> Path {
 mod tests {
     use super::*;
     use crate::object::Value;
-    use crate::volume::{DEFAULT_MODE, File, Owner};
+    use crate::view::pods::skeleton::Instance;
+    use crate::volume::{Backing, DEFAULT_MODE, File, Owner};
 
     fn content(files: &[(&str, &str)]) -> Content {
         let mut payload = Payload::default();
@@ -222,26 +223,23 @@ mod tests {
             let file = File { bytes: Value::copy_of(text.as_bytes()), mode: DEFAULT_MODE, uid: None };
             payload.insert(*path, file);
         }
-        let ownership = Ownership::of(Owner::Kubelet);
-        Content {
-            backing: Backing::Memory,
-            layout: Layout::Kubelet,
-            ownership,
-            payload: Some(payload),
-            generation: "..g".into(),
-        }
+        let (layout, ownership) = (Layout::Kubelet, Ownership::of(Owner::Kubelet));
+        let look = Look { backing: Backing::Memory, layout, ownership };
+        Content { look, payload: Some(payload), generation: "..g".into() }
     }
 
     #[test]
     fn a_fixed_part_empties_with_any_update_of_its_volume_and_once() {
         let first = content(&[("d/a", "1"), ("b", "2")]);
-        let mut places = Places::new(first.ownership, true);
-        let part = Spot { is: Is::Part("v".into(), "d".into()), below: Below::new() };
+        let mut places = Places::new(first.look.ownership, true);
+        let part = Spot { is: Is::Part(Instance { volume: "v".into(), number: 0 }, "d".into()), below: Below::new() };
         let contents = Contents::from([("v".into(), first.clone())]);
         assert_eq!(places.children(&Path::new(), &Below::from([("p".into(), part)]), &contents).len(), 1);
         assert!(places.write("v", &first).is_empty());
         let works = places.write("v", &content(&[("d/a", "1"), ("b", "3")]));
-        assert!(matches!(&works[..], [(_, steps)] if matches!(&steps[..], [Step::Unlink { name }] if &**name == "a")));
+        assert!(
+            matches!(&works[..], [(_, update)] if matches!(&update.steps[..], [Step::Unlink { name }] if &**name == "a"))
+        );
         assert!(places.write("v", &content(&[("d/a", "4"), ("b", "3")])).is_empty());
     }
 }

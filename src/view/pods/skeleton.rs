@@ -48,6 +48,8 @@ pub(super) enum Is {
 pub(super) struct Outlook {
     /// [`Instance::number`].
     pub number: u32,
+    /// Whether it is storage of another kind, in which nothing is but what is made there.
+    pub is_foreign: bool,
     /// Relative paths of directories that are made in it for mounts of others.
     pub nested: BTreeSet<String>,
     /// And of those that are made because somebody mounts them.
@@ -79,23 +81,27 @@ impl Outlook {
         part.starts_with("..data/") || (!self.is_nested(part) && self.is_dir(first(part)))
     }
 
+    /// A part may name the generation's own link: `..data/key` is `key`, `..data` all of it.
+    fn behind_link<'a>(&self, part: &'a str) -> &'a str {
+        match part {
+            _ if self.is_foreign => part,
+            "..data" => "",
+            part => part.strip_prefix("..data/").unwrap_or(part),
+        }
+    }
+
     /// Directories that are made in the volume because a mount asks for a part of it that is not there.
     /// Source: `makeMounts`, pkg/kubelet/kubelet_pods.go.
     pub fn missing<'a>(&'a self, parts: impl Iterator<Item = &'a str> + 'a) -> impl Iterator<Item = &'a str> + 'a {
         // Nothing can be made below a file, and no container starts that asks for it.
         let below_file = |part: &str| part.match_indices('/').any(|(at, _)| self.is_file(&part[..at]));
         let there = move |part: &str| self.is_file(part) || self.is_dir(part) || below_file(part);
-        parts.filter(move |part| self.files.is_some() && (self.is_nested(part) || !there(in_generation(part))))
+        parts.filter(move |part| self.files.is_some() && (self.is_nested(part) || !there(self.behind_link(part))))
     }
 }
 
 fn first(path: &str) -> &str {
     path.split('/').next().unwrap_or_default()
-}
-
-/// A part may name the generation's own link: `..data/key` is `key`, `..data` all of it.
-fn in_generation(part: &str) -> &str {
-    if part == "..data" { "" } else { part.strip_prefix("..data/").unwrap_or(part) }
 }
 
 /// The tree of one container. Mounts come in the order in which a runtime makes them.
@@ -111,7 +117,7 @@ pub(super) fn container(mounts: &[Mount], volumes: &BTreeMap<Arc<str>, Outlook>)
 }
 
 fn mounted(mount: &Mount, volume: &Instance, outlook: &Outlook) -> Spot {
-    let part = in_generation(&mount.sub_path);
+    let part = outlook.behind_link(&mount.sub_path);
     if mount.sub_path.is_empty() {
         whole(volume, outlook)
     } else if !outlook.is_nested(&mount.sub_path) && outlook.is_file(part) {
@@ -162,12 +168,7 @@ mod tests {
 
     fn ours(nested: &[&str], files: &[&str]) -> Outlook {
         let files = Some(files.iter().map(|file| (*file).into()).collect());
-        Outlook {
-            number: 0,
-            made: BTreeSet::new(),
-            nested: nested.iter().map(|path| (*path).to_owned()).collect(),
-            files,
-        }
+        Outlook { nested: nested.iter().map(|path| (*path).to_owned()).collect(), files, ..Outlook::default() }
     }
 
     fn drawn(spot: &Spot, at: &str, lines: &mut Vec<String>) {
@@ -190,10 +191,11 @@ mod tests {
         let volumes = BTreeMap::from([
             ("a".into(), ours(&["x", "y/z"], &["k"])),
             ("b".into(), ours(&[], &["k", "d/e"])),
-            ("disk".into(), Outlook { made: ["p/q".to_owned()].into(), ..ours(&[], &[]) }),
+            ("disk".into(), Outlook { is_foreign: true, made: ["p/q".to_owned()].into(), ..ours(&[], &[]) }),
         ]);
         let mounts = [
             mount("data", "disk", ""),
+            mount("data-of", "disk", "..data"),
             mount("etc/app", "a", ""),
             mount("etc/app/x", "b", ""),
             mount("etc/file", "b", "..data/k"),
@@ -207,6 +209,7 @@ mod tests {
             "data = disk",
             "data/p made in disk",
             "data/p/q made in disk",
+            "data-of made in disk",
             "etc",
             "etc/app = a",
             "etc/app/x = b",
