@@ -128,21 +128,23 @@ const GENERATED: usize = 250;
 
 #[test]
 fn generated_pods_of_fixed_seeds() {
-    play_seeds(1);
+    play_seeds(1, Case::clone);
 }
 
+/// Without parts of volumes: what becomes of a part depends on when its container began and on all that was written since, and
+/// not every way in which it may differ on purpose is told apart yet (`beside/ledger.rs`).
 #[test]
 fn generated_pods_of_fresh_seeds() {
-    play_seeds(crate::support::seed());
+    play_seeds(crate::support::seed(), Case::without_parts);
 }
 
-fn play_seeds(first: u64) {
+fn play_seeds(first: u64, form: impl Fn(&Case) -> Case) {
     let stage = Stage::new();
     let beside = Beside::new(&stage.namespace.cluster.kubeconfig());
     let witnesses = std::cell::RefCell::new((Tally::default(), beside));
     generate::for_seeds((first..).take(GENERATED), |case| {
         let (tally, beside) = &mut *witnesses.borrow_mut();
-        stage.play(case, &mut (&mut *tally, &mut *beside));
+        stage.play(&form(case), &mut (&mut *tally, &mut *beside));
         beside.end();
     });
     let (tally, beside) = witnesses.into_inner();

@@ -73,6 +73,20 @@ pub struct Outcome {
 }
 
 impl Case {
+    /// The same case with whole volumes where it mounts parts.
+    pub fn without_parts(&self) -> Case {
+        let mut case = self.clone();
+        for kind in ["containers", "initContainers"] {
+            for container in case.pod["spec"][kind].as_array_mut().into_iter().flatten() {
+                for mount in container["volumeMounts"].as_array_mut().into_iter().flatten() {
+                    let mount = mount.as_object_mut().expect("a mount");
+                    mount.retain(|field, _| !field.starts_with("subPath"));
+                }
+            }
+        }
+        case
+    }
+
     /// The same case in this namespace.
     pub fn within(&self, namespace: &str) -> Case {
         let put = |text: &str| filled_in(text, namespace);
