@@ -133,8 +133,10 @@ impl Pods {
 
     /// There is news of an object. If that is not one of its content it is that there is none, whatever was said before.
     pub fn hear_of(&self, id: &ObjectId, store: &Store) {
+        // That no list has it says nothing: it may be there all the same.
+        let is_told = !store.is_withdrawn(id) && !store.is_hidden(id);
         if store.get(id).is_none()
-            && !store.is_withdrawn(id)
+            && is_told
             && let Some(asked) = self.lock().asked.get_mut(id)
         {
             *asked = None;
