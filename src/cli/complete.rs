@@ -161,31 +161,24 @@ enum Depth {
 fn sources(current: &OsStr, depth: Depth) -> Vec<CompletionCandidate> {
     let Some(text) = current.to_str() else { return Vec::new() };
     let all = match text.rsplit_once('/') {
-        None => KINDS.iter().map(|kind| kind.short()).chain(["ns", Kind::Node.short()]).map(open_ended).collect(),
+        None => kinds().map(Kind::short).chain(["ns", Kind::Node.short()]).map(open_ended).collect(),
         Some((above, _)) => below(above, names_below(above, depth)),
     };
     starting(current, all)
 }
 
 /// The kinds of objects that a SOURCE can name in a namespace, in the order of their importance.
-const KINDS: [Kind; 9] = [
-    Kind::Secret,
-    Kind::ConfigMap,
-    Kind::Pod,
-    Kind::Deployment,
-    Kind::StatefulSet,
-    Kind::DaemonSet,
-    Kind::ReplicaSet,
-    Kind::Job,
-    Kind::CronJob,
-];
+fn kinds() -> impl Iterator<Item = Kind> {
+    Kind::ALL.into_iter().filter(|kind| kind.is_namespaced() && *kind != Kind::ServiceAccount)
+}
 
 fn open_ended(word: &str) -> String {
     format!("{word}/")
 }
 
 fn names_below(above: &str, depth: Depth) -> Vec<String> {
-    let kind = |word: &str| word.parse::<Kind>().ok().filter(|kind| *kind == Kind::Node || KINDS.contains(kind));
+    let kind =
+        |word: &str| word.parse::<Kind>().ok().filter(|kind| *kind == Kind::Node || kinds().any(|one| one == *kind));
     let objects = |kind, namespace| {
         let names = objects_of(kind, namespace);
         if depth == Depth::Keys { names.iter().map(|name| open_ended(name)).collect() } else { names }
@@ -194,7 +187,7 @@ fn names_below(above: &str, depth: Depth) -> Vec<String> {
         ["ns" | "namespace" | "namespaces"] => ask(namespaces),
         [word] => match kind(word) {
             Some(kind) => objects(kind, None),
-            None => KINDS.iter().map(|kind| open_ended(kind.short())).collect(),
+            None => kinds().map(|kind| open_ended(kind.short())).collect(),
         },
         [namespace, word] if kind(namespace).is_none() => match kind(word) {
             Some(kind) if kind.is_namespaced() => objects(kind, Some(namespace)),

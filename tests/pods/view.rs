@@ -126,9 +126,7 @@ fn a_rollout_changes_the_view_of_its_workload() {
 fn what_a_rollout_sets_up_anew_is_shown_anew_and_nothing_else() {
     let stage = Stage::new();
     let namespace = &stage.namespace.name;
-    stage.api.create(&json!({
-        "apiVersion": "v1", "kind": "Secret", "metadata": {"namespace": namespace, "name": "s"}, "stringData": {"k": "v"},
-    }));
+    stage.api.create(&secret(namespace, "s", "v"));
     let volume = |name: &str, mode: u32| json!({"name": name, "secret": {"secretName": "s", "defaultMode": mode}});
     let mount_of = |name: &str| json!({"name": name, "mountPath": format!("/{name}")});
     let spec = |image: &str, mode: u32, fs_group: Option<u32>| {
@@ -191,9 +189,7 @@ fn what_a_rollout_sets_up_anew_is_shown_anew_and_nothing_else() {
 fn pods_come_and_go_on_a_node_with_the_rights_of_its_kubelet() {
     let stage = Stage::new();
     let namespace = &stage.namespace.name;
-    stage.api.create(&json!({
-        "apiVersion": "v1", "kind": "Secret", "metadata": {"namespace": namespace, "name": "s"}, "stringData": {"k": "v"},
-    }));
+    stage.api.create(&secret(namespace, "s", "v"));
     stage.api.create(&pod(&stage, "first", "s"));
     let dir = tempdir();
     let kubeconfig = stage.namespace.cluster.kubeconfig();
@@ -220,9 +216,7 @@ fn pods_come_and_go_on_a_node_with_the_rights_of_its_kubelet() {
 fn pods_are_a_kind_of_a_namespaces_view() {
     let stage = Stage::new();
     let namespace = &stage.namespace.name;
-    stage.api.create(&json!({
-        "apiVersion": "v1", "kind": "Secret", "metadata": {"namespace": namespace, "name": "s"}, "stringData": {"k": "v"},
-    }));
+    stage.api.create(&secret(namespace, "s", "v"));
     stage.api.create(&pod(&stage, "p", "s"));
     let dir = tempdir();
     let kubeconfig = stage.namespace.cluster.kubeconfig();
