@@ -85,8 +85,10 @@ fn three_hundred_watched_objects_share_a_few_connections() {
     // The first few had connections of their own.
     wait_long("at most 8 connections", || crowd.wire.open() <= 8);
     crowd.all_watched();
-    // No crowd of connections on the way there, and each object came twice: by a GET, and as its watch began.
-    assert!(crowd.wire.made() <= 24, "{}", crowd.wire.made());
+    // No crowd of connections on the way there: 8 fetches at once, for each of which hyper's pool may make a second one
+    // (it connects while it waits for one that is not idle yet), the first 8 watches, and 8.
+    assert!(crowd.wire.made() <= 32, "{}", crowd.wire.made());
+    // Each object came twice: by a GET, and as its watch began.
     assert!(crowd.wire.received() < 300 * 4096, "{}", crowd.wire.received());
     crowd.change_all();
     assert!(crowd.wire.open() <= 8, "{}", crowd.wire.open());
